@@ -1,0 +1,12 @@
+"""cosfs mounts a Tencent Cloud COS bucket as a directory.
+
+An import follows the arrows, never up or sideways::
+
+    cli -> mount -> fuse -> fs -> namespace -> cos -> errors, config
+                             `--> transfer --> cos
+    cli -> emulator          (a leaf: imports nothing else of cosfs)
+"""
+
+from typing import Final
+
+__version__: Final = "0.1.0"

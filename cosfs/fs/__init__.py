@@ -1,0 +1,1 @@
+"""POSIX behaviour in domain types; runs without FUSE."""

@@ -1,0 +1,1 @@
+"""The only package that imports pyfuse3: it unpacks a request, calls fs, packs the answer."""

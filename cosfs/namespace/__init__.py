@@ -1,0 +1,1 @@
+"""Names and attributes: keys seen as a tree, through caches that expire."""
