@@ -1,0 +1,141 @@
+"""Inodes: the numbers that the kernel knows files by, and how long each is kept.
+
+Owns the tree of known nodes. Invariants: a linked node is its parent's child under its name;
+numbers are never reused; a node lives while the kernel, a handle or a child holds it.
+Knows no keys and sends nothing; no method yields.
+"""
+
+import itertools
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from cosfs.cos.model import Key, ObjectInfo
+from cosfs.errors import NoSuchEntry
+from cosfs.namespace.attributes import Attributes
+
+ROOT_INODE: Final = 1  # FUSE_ROOT_ID of linux/fuse.h
+NEVER: Final = float("-inf")  # a Node.checked that is older than any time to live
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """One inode: a file, symlink or directory, the same object as long as it is known."""
+
+    inode: int
+    parent: "Node | None"
+    name: str
+    attributes: Attributes
+    object: ObjectInfo | None = None  # None: implicit directory, or a file never committed yet
+    pending: bool = False  # a file that exists only in this mount so far
+    unlinked: bool = False  # has no name any more
+    dirty: bool = False  # set by fs: content or attributes here are newer than the object
+    lookups: int = 0  # the kernel's references
+    pins: int = 0  # open handles
+    checked: float = NEVER  # trio.current_time() when the attributes were last known right
+    replaces: Key | None = None  # the object that a pending file took the name of, still stored
+    children: "dict[str, Node]" = field(default_factory=dict)
+
+    @property
+    def is_directory(self) -> bool:
+        return self.attributes.is_directory
+
+    def __repr__(self) -> str:
+        states = ("pending", "dirty", "unlinked")
+        marks = "".join(f" {state}" for state in states if getattr(self, state))
+        return f"<Node {self.inode} {self.name!r}{marks}>"
+
+
+class InodeTable:
+    """All nodes of a mount, by number and by parent and name."""
+
+    def __init__(self, root: Attributes) -> None:
+        self.root: Final = Node(inode=ROOT_INODE, parent=None, name="", attributes=root)
+        self._nodes: dict[int, Node] = {ROOT_INODE: self.root}
+        self._numbers = itertools.count(ROOT_INODE + 1)
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    def get(self, inode: int) -> Node:
+        try:
+            return self._nodes[inode]
+        except KeyError as error:
+            raise NoSuchEntry(f"inode {inode} is not known") from error
+
+    def child(self, parent: Node, name: str) -> Node | None:
+        return parent.children.get(name)
+
+    def add(
+        self, parent: Node, name: str, attributes: Attributes, object: ObjectInfo | None = None
+    ) -> Node:
+        """A new node under a free name. It stays only if it is remembered or pinned soon."""
+        assert name not in parent.children, name
+        node = Node(next(self._numbers), parent, name, attributes, object)
+        self._nodes[node.inode] = node
+        parent.children[name] = node
+        return node
+
+    def remember(self, node: Node) -> None:
+        """Count a reference of the kernel."""
+        node.lookups += 1
+
+    def forget(self, inode: int, count: int) -> None:
+        """Take *count* of the kernel's references back. An unknown inode is no error."""
+        node = self._nodes.get(inode)
+        if node is None:
+            return
+        assert node.lookups >= count, (node, node.lookups, count)
+        node.lookups -= count
+        self.drop_unused(node)
+
+    def pin(self, node: Node) -> None:
+        """Count an open handle."""
+        node.pins += 1
+
+    def unpin(self, node: Node) -> None:
+        assert node.pins > 0, node
+        node.pins -= 1
+        self.drop_unused(node)
+
+    def unlink(self, node: Node) -> None:
+        """Take the node's name away. It stays for those that still hold it."""
+        assert node.parent is not None, node
+        if not node.unlinked:
+            del node.parent.children[node.name]
+            node.unlinked = True
+        self.drop_unused(node)
+
+    def move(self, node: Node, new_parent: Node, new_name: str) -> None:
+        """Give the node another, free name."""
+        old_parent = node.parent
+        assert old_parent is not None, node
+        assert new_name not in new_parent.children, new_name
+        del old_parent.children[node.name]
+        node.parent, node.name = new_parent, new_name
+        new_parent.children[new_name] = node
+        self.drop_unused(old_parent)
+
+    def descendants(self, node: Node) -> Iterator[Node]:
+        """Every known node below, parents first."""
+        for child in list(node.children.values()):
+            yield child
+            yield from self.descendants(child)
+
+    def check_invariants(self) -> None:
+        for inode, node in self._nodes.items():
+            assert node.inode == inode, node
+            assert min(node.lookups, node.pins) >= 0, node
+            if node.parent is not None and not node.unlinked:
+                assert node.parent.children[node.name] is node, node
+                assert node.parent.inode in self._nodes, node
+
+    def drop_unused(self, node: Node) -> None:
+        """Let go of the node, and then its parents, if nothing holds it; as after add()."""
+        # A pending file is data that COS does not have: fs unpins it only after its commit.
+        while node.parent is not None and not (node.lookups or node.pins or node.children):
+            if self._nodes.pop(node.inode, None) is None:
+                return
+            if not node.unlinked:
+                del node.parent.children[node.name]
+            node = node.parent
