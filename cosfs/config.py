@@ -1,11 +1,17 @@
-"""What the user can choose, as frozen values, and the one parser that makes them.
+"""What the user can choose, as frozen values, and the memory a mount takes when nobody chose.
 
-Sizes are bytes, times seconds. Secrets are no options: see cos/credentials.py.
+Sizes are bytes, times seconds. options.py makes these values from what the user wrote. Secrets
+are no options: see cos/credentials.py.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
+from typing import Final
+
+DEFAULT_MEMORY: Final = 256 << 20  # 32 parts of the default size: feeds 8 uploads at once
+LEAST_DEFAULT_MEMORY: Final = 32 << 20  # below it one file cannot keep its parts in flight
 
 
 class Addressing(StrEnum):
@@ -54,7 +60,7 @@ class TransferConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttributeConfig:
-    """How objects are shown; None means as stored, or the default for objects that store nothing."""
+    """How objects are shown; None: as stored, or the default for objects that store nothing."""
 
     uid: int | None = None
     gid: int | None = None
@@ -68,13 +74,57 @@ class MountConfig:
 
     service: ServiceConfig
     mountpoint: Path
-    prefix: str = ""  # "" or a key prefix that ends with "/"
+    prefix: str = ""  # "" or a key prefix that ends with "/"; without a leading one
     transfer: TransferConfig = field(default_factory=TransferConfig)
     attributes: AttributeConfig = field(default_factory=AttributeConfig)
     credentials_file: Path | None = None
     anonymous: bool = False
     read_only: bool = False
+    nonempty: bool = False  # mount over a directory that has entries
     foreground: bool = False
-    fuse_options: tuple[str, ...] = ()  # handed to the kernel as they are: allow_other, nosuid, …
+    fuse_options: tuple[str, ...] = ()  # handed to FUSE as they are: ro, allow_other, nosuid, …
     log_file: Path | None = None
     log_level: str = "warning"
+
+    @property
+    def source(self) -> str:
+        """The bucket and prefix as an address: ``cos://bucket-appid/prefix``."""
+        return f"cos://{self.service.bucket}/{self.prefix}".rstrip("/")
+
+
+def default_memory(root: Path = Path("/")) -> int:
+    """DEFAULT_MEMORY, or a quarter of what the control group may use if that is less."""
+    quarter = min(_cgroup_limits(root), default=4 * DEFAULT_MEMORY) // 4
+    return max(LEAST_DEFAULT_MEMORY, min(DEFAULT_MEMORY, quarter))
+
+
+def _cgroup_limits(root: Path) -> Iterator[int]:
+    """Yield each limit that holds for this process: its own group's and those above it.
+
+    A container may see its host's path in /proc while its own group is mounted as the top:
+    directories that are not there are passed over, and the top is always looked at.
+    """
+    try:
+        lines = (root / "proc/self/cgroup").read_text().splitlines()
+    except OSError:
+        return
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers == "":
+            top, name = root / "sys/fs/cgroup", "memory.max"
+        elif "memory" in controllers.split(","):
+            top, name = root / "sys/fs/cgroup/memory", "memory.limit_in_bytes"
+        else:
+            continue
+        group = Path(path.lstrip("/"))
+        for directory in (group, *group.parents):
+            yield from _limit_in(top / directory / name)
+
+
+def _limit_in(file: Path) -> Iterator[int]:
+    try:
+        text = file.read_text().strip()
+    except OSError:
+        return
+    if text.isdigit():  # "max" where there is no limit
+        yield int(text)

@@ -4,6 +4,10 @@
 
     CosfsError
     ├── ConfigError              bad option, source, credentials file: the user can mend it
+    ├── MountFailed              the mount cannot be made or did not end well
+    │   ├── MountDenied          this user may not mount there
+    │   ├── FuseMissing          this machine cannot mount anything
+    │   └── MountInterrupted     ended by a signal with work undone
     ├── CosError                 a request to COS did not succeed
     │   ├── ServiceError         COS answered with an error
     │   │   ├── NotFound
@@ -48,6 +52,22 @@ class CosfsError(Exception):
 
 class ConfigError(CosfsError):
     """An option, source or credentials file is wrong; the message says what to do."""
+
+
+class MountFailed(CosfsError):
+    """The mount cannot be made, or ended with work undone; the message says what to do."""
+
+
+class MountDenied(MountFailed):
+    """This user may not mount there."""
+
+
+class FuseMissing(MountFailed):
+    """This machine lacks what every FUSE mount needs."""
+
+
+class MountInterrupted(MountFailed):
+    """A second signal ended the mount before its uploads were finished."""
 
 
 class CosError(CosfsError):
