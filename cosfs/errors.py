@@ -74,7 +74,10 @@ class CosError(CosfsError):
     """A request to COS did not succeed.
 
     *operation* is COS's own name ("Upload Part"); *key* is the object's, empty for the bucket.
+    *attempts* says how many times it was tried.
     """
+
+    attempts: int = 1
 
     def __init__(self, detail: str, *, operation: str, key: str = "") -> None:
         super().__init__(detail)

@@ -11,7 +11,7 @@ Key = NewType("Key", str)
 """An object's key: UTF-8 text of 1 to 850 bytes, without a leading slash."""
 
 ETag = NewType("ETag", str)
-"""An object's change token, without its quotes. Opaque: the MD5 of the content only for a plain PUT."""
+"""An object's change token, without its quotes. Opaque: the content's MD5 only for a plain PUT."""
 
 UploadId = NewType("UploadId", str)
 

@@ -1,0 +1,24 @@
+"""CRC-64/XZ, the checksum that COS keeps of every object (x-cos-hash-crc64ecma).
+
+anycrc computes 7.9 GB/s and combines; it has no type stubs, so it is wrapped here and only here.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+import anycrc
+
+_CRC64: Final = anycrc.Model("CRC64-XZ")  # COS, "CRC64 check": ECMA-182, reflected, inverted
+
+
+def crc64(chunks: Iterable[bytes], start: int = 0) -> int:
+    """The checksum of *chunks* joined, continuing from *start*, the checksum of what is before."""
+    total = start
+    for chunk in chunks:
+        total = int(_CRC64.calc(chunk, total))
+    return total
+
+
+def combine(first: int, second: int, second_size: int) -> int:
+    """The checksum of A + B from those of A and B and the size of B."""
+    return int(_CRC64.combine(first, second, second_size))

@@ -1,0 +1,341 @@
+"""One REST operation from request to result: its turn, its deadline, its attempts, its signature.
+
+Invariants: every request is signed anew for every attempt; an operation holds its place in one of
+two limiters from its first attempt to its last, data and metadata never wait for each other; no
+operation outlives its deadline. Knows no operation by name: those are client.py's.
+"""
+
+import logging
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import Final, TypeVar
+
+import httpx
+import trio
+
+from cosfs import __version__
+from cosfs.config import ServiceConfig
+from cosfs.cos.credentials import Credentials, CredentialsProvider
+from cosfs.cos.download import Download, Truncated
+from cosfs.cos.endpoint import Endpoint
+from cosfs.cos.failures import CLOCK_SKEWED, REQUEST_EXPIRED, service_error
+from cosfs.cos.model import Body
+from cosfs.cos.retry import Attempts, Remedy, body_allowance_s
+from cosfs.cos.signing import SigningKey, Window, encode, sign, signing_key
+from cosfs.cos.wire import Malformed, error_of, parse_time
+from cosfs.errors import CosError, DeadlineExceeded, ProtocolError, ServiceError, TransportError
+
+METADATA_REQUESTS: Final = 16  # in flight; enough to hide a round trip in `ls -l`
+INACTIVITY_S: Final = 30.0  # without one byte moving, an attempt is given up
+MAX_ANSWER_SIZE: Final = 16 << 20  # a full listing page has under 4 MiB; more is no COS
+_EARLY_S: Final = 60  # the clocks of client and server differ; so does Tencent's SDK
+_WINDOW_S: Final = 3600
+_REUSE_S: Final = 600  # a signing key is made once in ten minutes, not for every request
+_JOIN_SIZE: Final = 256 << 10  # smaller chunks are joined up to this: each costs a system call
+
+log = logging.getLogger(__name__)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request as an operation wants it, before it is signed. Header names are in lower case.
+
+    *operation* is COS's name for it. *extra_s* is added to the deadline and to the time for which
+    the server may be silent.
+    """
+
+    operation: str
+    method: str
+    endpoint: Endpoint
+    key: str = ""
+    query: tuple[tuple[str, str], ...] = ()  # the sub-resource first: COS routes by it
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Body = ()
+    is_data: bool = False
+    extra_s: float = 0.0
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.body))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A 2xx answer, read whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+class Sender:
+    """Sends requests until they succeed or there is no sense in sending them again."""
+
+    def __init__(
+        self,
+        config: ServiceConfig,
+        credentials: CredentialsProvider,
+        transport: httpx.AsyncBaseTransport,
+        now: Callable[[], float],
+    ) -> None:
+        self._timeout_s = config.timeout_s
+        self._connect_timeout_s = config.connect_timeout_s
+        self._credentials = credentials
+        self._transport = transport
+        self._signer = _Signer(now)
+        self._data = trio.CapacityLimiter(config.connections)
+        self._metadata = trio.CapacityLimiter(METADATA_REQUESTS)
+
+    async def aclose(self) -> None:
+        await self._transport.aclose()
+
+    async def send(self, request: Request, read: Callable[[Answer], T]) -> T:
+        """What *read* makes of the answer. Its errors count as the attempt's.
+
+        Raises what the last attempt raised, or DeadlineExceeded from it.
+        """
+
+        async def attempt(_scope: trio.CancelScope) -> T:
+            async with self._answered(request) as response:
+                body = await _read_whole(response)
+                answer = Answer(status=response.status_code, headers=response.headers, body=body)
+                return _understood(answer, request, read)
+
+        return await self._persist(request, attempt)
+
+    async def download(self, request: Request, download: Download) -> None:
+        """Run *download*, which adds to *request*'s headers what it misses."""
+
+        async def attempt(scope: trio.CancelScope) -> None:
+            if download.is_complete:
+                return
+            headers = {**request.headers, **download.headers()}
+            async with self._answered(request, headers) as response:
+                promised = download.begin(response.status_code, response.headers)
+                scope.deadline += body_allowance_s(promised)
+                async for chunk in _chunks(response):
+                    download.take(chunk)
+                download.end()
+
+        await self._persist(request, attempt)
+
+    async def _persist(
+        self, request: Request, attempt: Callable[[trio.CancelScope], Awaitable[T]]
+    ) -> T:
+        allowance_s = self._timeout_s + body_allowance_s(request.size) + request.extra_s
+        attempts = Attempts()
+        async with self._data if request.is_data else self._metadata:
+            with trio.move_on_after(allowance_s) as scope:
+                while True:
+                    try:
+                        return await attempt(scope)
+                    except CosError as error:
+                        delay_s = self._delay_after(error, attempts)
+                        if delay_s is None:
+                            raise
+                    if trio.current_time() + delay_s > scope.deadline:
+                        break
+                    await trio.sleep(delay_s)
+        raise DeadlineExceeded(
+            f"gave up after {attempts.count} attempts: {_detail_of(attempts.error)}",
+            operation=request.operation,
+            key=request.key,
+        ) from attempts.error
+
+    def _delay_after(self, error: CosError, attempts: Attempts) -> float | None:
+        """Count a failed attempt and do what may help the next; None: there will be none."""
+        retry = attempts.after(error)
+        error.attempts = attempts.count
+        if retry is None:
+            return None
+        log.debug(
+            "request failed operation=%s key=%r attempt=%d remedy=%r delay_s=%.2f error=%s",
+            error.operation,
+            error.key,
+            attempts.count,
+            retry.remedy.value,
+            retry.delay_s,
+            error.detail,
+        )
+        if retry.remedy is Remedy.RELOAD_CREDENTIALS:
+            self._credentials.expire()
+        return retry.delay_s
+
+    @asynccontextmanager
+    async def _answered(
+        self, request: Request, headers: Mapping[str, str] | None = None
+    ) -> AsyncIterator[httpx.Response]:
+        """Send *request* once; a 2xx answer whose body is still to be read, else its error."""
+        started = time.perf_counter()
+        credentials = await self._credentials.get()
+        outgoing = self._outgoing(request, headers or request.headers, credentials)
+        try:
+            response = await self._transport.handle_async_request(outgoing)
+            assert isinstance(response.stream, httpx.AsyncByteStream)
+            try:
+                if not 200 <= response.status_code < 300:
+                    raise await self._refused(response, request)
+                yield response
+            finally:
+                await response.stream.aclose()
+        except (httpx.LocalProtocolError, httpx.InvalidURL, Malformed) as error:
+            raise ProtocolError(
+                str(error), operation=request.operation, key=request.key
+            ) from error
+        except (httpx.TransportError, Truncated) as error:
+            raise TransportError(
+                str(error) or type(error).__name__, operation=request.operation, key=request.key
+            ) from error
+        log.debug(
+            "request answered operation=%s key=%r status=%d ms=%.1f",
+            request.operation,
+            request.key,
+            response.status_code,
+            (time.perf_counter() - started) * 1e3,
+        )
+
+    async def _refused(self, response: httpx.Response, request: Request) -> ServiceError:
+        body = await _read_whole(response)
+        error = service_error(
+            response.status_code,
+            response.headers,
+            body,
+            operation=request.operation,
+            key=request.key,
+        )
+        if error.code in (CLOCK_SKEWED, REQUEST_EXPIRED):
+            self._signer.set_clock(response.headers.get("date", ""))
+        return error
+
+    def _outgoing(
+        self, request: Request, wanted: Mapping[str, str], credentials: Credentials | None
+    ) -> httpx.Request:
+        endpoint = request.endpoint
+        headers = {
+            "host": endpoint.authority,
+            "user-agent": f"cosfs/{__version__}",
+            "accept-encoding": "identity",  # sizes and checksums are those of what is stored
+            **wanted,
+        }
+        # COS, "Common request headers": required on PUT and POST, absent from the others.
+        if request.method in ("PUT", "POST"):
+            headers["content-length"] = str(request.size)
+        if credentials is not None:
+            headers |= self._signer.authorization(request, headers, credentials)
+        target = endpoint.quoted_path(request.key)
+        if request.query:
+            target += "?" + "&".join(f"{name}={encode(value)}" for name, value in request.query)
+        read_s = INACTIVITY_S + request.extra_s
+        timeout = {"connect": self._connect_timeout_s, "read": read_s, "write": INACTIVITY_S}
+        return httpx.Request(
+            request.method,
+            httpx.URL(endpoint.url).copy_with(raw_path=target.encode()),
+            headers=headers,
+            stream=_Stream(request.body),
+            extensions={"timeout": {**timeout, "pool": None}},
+        )
+
+
+class _Signer:
+    """Signs with one key for ten minutes, by a clock that can be set."""
+
+    def __init__(self, now: Callable[[], float]) -> None:
+        self._now = now
+        self._offset_s = 0.0  # the server's clock minus ours
+        self._key: SigningKey | None = None
+        self._credentials: Credentials | None = None
+
+    def set_clock(self, date: str) -> None:
+        """Take the time from an answer's Date header. Without a usable one nothing changes."""
+        try:
+            server_s = parse_time(date) / 1e9
+        except Malformed:
+            return
+        self._offset_s = server_s - self._now()
+        self._key = None
+        log.warning("clock corrected offset_s=%.0f; set the clock of this machine", self._offset_s)
+
+    def authorization(
+        self, request: Request, headers: Mapping[str, str], credentials: Credentials
+    ) -> dict[str, str]:
+        """The headers that authorize *request*."""
+        token = {} if credentials.token is None else {"x-cos-security-token": credentials.token}
+        authorization = sign(
+            request.method,
+            request.endpoint.path(request.key),
+            query=request.query,
+            headers={**headers, **token},
+            key=self._current_key(credentials),
+        )
+        return {**token, "authorization": authorization}
+
+    def _current_key(self, credentials: Credentials) -> SigningKey:
+        now = int(self._now() + self._offset_s)
+        key = self._key
+        if key is not None and credentials == self._credentials:
+            age_s = now - key.window.start - _EARLY_S
+            if 0 <= age_s < _REUSE_S:
+                return key
+        window = Window(now - _EARLY_S, now + _WINDOW_S)
+        self._key = signing_key(credentials.secret_id, credentials.secret_key, window)
+        self._credentials = credentials
+        return self._key
+
+
+class _Stream(httpx.AsyncByteStream):
+    """A body on its way out, small chunks joined. Any number of attempts can iterate it."""
+
+    def __init__(self, body: Body) -> None:
+        self._body = body
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        joined: list[bytes] = []
+        size = 0
+        for chunk in self._body:
+            if size and size + len(chunk) > _JOIN_SIZE:
+                yield b"".join(joined)
+                joined, size = [], 0
+            if chunk:
+                joined.append(chunk)
+                size += len(chunk)
+        if size:
+            yield b"".join(joined)
+
+
+def _understood(answer: Answer, request: Request, read: Callable[[Answer], T]) -> T:
+    """What *read* makes of *answer*. Copies and completions may hide an error in a 200."""
+    try:
+        return read(answer)
+    except Malformed:
+        if error_of(answer.body) is None:
+            raise
+    raise service_error(
+        answer.status, answer.headers, answer.body, operation=request.operation, key=request.key
+    )
+
+
+async def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
+    # Not aiter_raw(): its bookkeeping costs as much as the bytes of a small chunk.
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    async for chunk in response.stream:
+        yield chunk
+
+
+async def _read_whole(response: httpx.Response) -> bytes:
+    """The body of an answer, bounded. Malformed past MAX_ANSWER_SIZE."""
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in response.stream:
+        size += len(chunk)
+        if size > MAX_ANSWER_SIZE:
+            raise Malformed(f"an answer of over {MAX_ANSWER_SIZE} bytes")
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+def _detail_of(error: CosError | None) -> str:
+    return "no answer came" if error is None else error.detail
