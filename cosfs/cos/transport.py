@@ -10,7 +10,8 @@ import math
 import ssl
 import urllib.request
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from types import TracebackType
 from typing import Final
 
 import httpcore
@@ -21,6 +22,7 @@ from cosfs.config import ServiceConfig
 from cosfs.errors import ConfigError
 
 STEP: Final = 1 << 20  # bytes; what one read or write moves at most
+_HELD_SIZE: Final = 16 << 10  # a short write: a request's head, and a small body with it
 KEEPALIVE_S: Final = 30.0  # below the idle time after which load balancers drop a connection
 
 
@@ -40,7 +42,7 @@ class Transport(httpx.AsyncBaseTransport):
     def __init__(self, tls: ssl.SSLContext | None) -> None:
         self._tls = tls
         self._backend = _Network()
-        self._idle: dict[httpcore.Origin, list[httpcore.AsyncHTTPConnection]] = {}
+        self._idle: list[httpcore.AsyncHTTPConnection] = []  # the newest last
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         assert isinstance(request.stream, httpx.AsyncByteStream)
@@ -61,26 +63,25 @@ class Transport(httpx.AsyncBaseTransport):
         return httpx.Response(
             response.status,
             headers=response.headers,
-            stream=_Body(response.stream, connection, self._idle[outgoing.url.origin]),
+            stream=_Body(response.stream, connection, self._idle),
         )
 
     async def aclose(self) -> None:
-        idle = [connection for kept in self._idle.values() for connection in kept]
-        self._idle.clear()
-        for connection in idle:
-            await connection.aclose()
+        while self._idle:
+            await self._idle.pop().aclose()
 
     async def _take(self, origin: httpcore.Origin) -> httpcore.AsyncHTTPConnection:
         """The newest idle connection, else a new one. Those that have expired are closed."""
-        kept = self._idle.setdefault(origin, [])
-        # The oldest first: they expire first. Nothing else closes what a burst has left over.
-        while kept and kept[0].has_expired():
-            await kept.pop(0).aclose()
-        while kept:
-            connection = kept.pop()
-            if not connection.has_expired():
-                return connection
-            await connection.aclose()
+        # The oldest first: they expire first, and nothing else closes what a burst has left over.
+        while self._idle and self._idle[0].has_expired():
+            await self._idle.pop(0).aclose()
+        for index in reversed(range(len(self._idle))):
+            if self._idle[index].can_handle_request(origin):
+                connection = self._idle.pop(index)
+                if not connection.has_expired():
+                    return connection
+                await connection.aclose()
+                break
         return httpcore.AsyncHTTPConnection(
             origin,
             ssl_context=self._tls,
@@ -131,27 +132,46 @@ class _Network(httpcore.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002 - same
     ) -> httpcore.AsyncNetworkStream:
-        with _time_limit(timeout, httpcore.ConnectTimeout), _broken_as(httpcore.ConnectError):
+        with _Step(timeout, httpcore.ConnectTimeout, httpcore.ConnectError):
             stream = await trio.open_tcp_stream(host, port, local_address=local_address)
         return _TcpStream(stream)
 
 
 class _TcpStream(httpcore.AsyncNetworkStream):
-    """A TCP connection; a read takes what has come, up to STEP."""
+    """A TCP connection; a read takes what has come, up to STEP.
+
+    A short write waits for the next write or read, so that the head and the body of a small
+    request leave together: one system call and one packet, not two of each.
+    """
 
     def __init__(self, stream: trio.SocketStream) -> None:
         self._stream = stream
+        self._held = b""
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109 - httpcore's signature
-        with _time_limit(timeout, httpcore.ReadTimeout), _broken_as(httpcore.ReadError):
+        with _Step(timeout, httpcore.ReadTimeout, httpcore.ReadError):
+            if self._held:
+                # A server that has refused the request and closed may have said why.
+                with suppress(trio.BrokenResourceError):
+                    await self._send(b"")
             return bytes(await self._stream.receive_some(STEP))
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's signature
+        if len(self._held) + len(buffer) <= _HELD_SIZE:
+            self._held += buffer
+            return
         view = memoryview(buffer)
         # A limit for each step makes it one of inactivity: a large body may take longer.
         for start in range(0, len(view), STEP):
-            with _time_limit(timeout, httpcore.WriteTimeout), _broken_as(httpcore.WriteError):
-                await self._stream.send_all(view[start : start + STEP])
+            with _Step(timeout, httpcore.WriteTimeout, httpcore.WriteError):
+                await self._send(view[start : start + STEP])
+
+    async def _send(self, data: bytes | memoryview) -> None:
+        if self._held:
+            held, self._held = self._held, b""
+            await self._stream.send_all(held)
+        if data:
+            await self._stream.send_all(data)
 
     async def aclose(self) -> None:
         await self._stream.aclose()
@@ -164,7 +184,7 @@ class _TcpStream(httpcore.AsyncNetworkStream):
     ) -> httpcore.AsyncNetworkStream:
         secured = _TlsStream(self._stream, ssl_context, server_hostname)
         try:
-            with _time_limit(timeout, httpcore.ConnectTimeout), _broken_as(httpcore.ConnectError):
+            with _Step(timeout, httpcore.ConnectTimeout, httpcore.ConnectError):
                 await secured.handshake()
         except BaseException:
             await trio.aclose_forcefully(self._stream)
@@ -178,7 +198,8 @@ class _TcpStream(httpcore.AsyncNetworkStream):
 class _TlsStream(httpcore.AsyncNetworkStream):
     """TLS over a TCP connection; a read takes all records that have come.
 
-    HTTP/1.1 never reads and writes at once, so neither do the two buffers need a lock.
+    HTTP/1.1 does not read and write at once, so the two buffers need no lock. Short writes are
+    held back as in _TcpStream: in the buffer of what is to be sent, encrypted already.
     """
 
     def __init__(
@@ -201,21 +222,24 @@ class _TlsStream(httpcore.AsyncNetworkStream):
                 return
 
     async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109 - httpcore's signature
-        with _time_limit(timeout, httpcore.ReadTimeout), _broken_as(httpcore.ReadError):
+        with _Step(timeout, httpcore.ReadTimeout, httpcore.ReadError):
             while True:
+                # A server that has refused the request and closed may have said why.
+                with suppress(trio.BrokenResourceError):
+                    await self._flush()
                 records, is_ended = self._drain()
                 if records or is_ended:
                     return b"".join(records)
-                await self._flush()  # a key update may have to be answered
                 await self._fill()
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's signature
         view = memoryview(buffer)
-        # In steps, also so that a large body is not in memory a second time, encrypted.
+        # In steps, so that a large body is not in memory a second time, encrypted.
         for start in range(0, len(view), STEP):
-            with _time_limit(timeout, httpcore.WriteTimeout), _broken_as(httpcore.WriteError):
+            with _Step(timeout, httpcore.WriteTimeout, httpcore.WriteError):
                 self._tls.write(view[start : start + STEP])
-                await self._flush()
+                if self._outgoing.pending > _HELD_SIZE:
+                    await self._flush()
 
     async def aclose(self) -> None:
         # No goodbye: HTTP/1.1 bodies know their length, and the server need not wait for us.
@@ -263,20 +287,39 @@ def _tls_context(config: ServiceConfig) -> ssl.SSLContext:
         raise ConfigError(f"CA bundle {config.ca_bundle}: {error}; use a PEM file") from error
 
 
-@contextmanager
-def _time_limit(seconds: float | None, error: type[httpcore.TimeoutException]) -> Iterator[None]:
-    with trio.move_on_after(math.inf if seconds is None else seconds) as scope:
-        yield
-    if scope.cancelled_caught:
-        raise error(f"nothing moved for {seconds:g} s")
+class _Step:
+    """A part of an exchange that must make progress within *seconds*, with httpcore's errors.
 
+    A class, because this is entered for every read and write, and a generator costs twice as much.
+    """
 
-@contextmanager
-def _broken_as(error: type[httpcore.NetworkError]) -> Iterator[None]:
-    try:
-        yield
-    except (trio.BrokenResourceError, trio.ClosedResourceError, OSError) as cause:
-        raise error(str(cause.__cause__ or cause)) from cause
+    __slots__ = ("_error", "_scope", "_seconds", "_timeout")
+
+    def __init__(
+        self,
+        seconds: float | None,
+        timeout: type[httpcore.TimeoutException],
+        error: type[httpcore.NetworkError],
+    ) -> None:
+        self._seconds = math.inf if seconds is None else seconds
+        self._timeout = timeout
+        self._error = error
+        self._scope = trio.move_on_after(self._seconds)
+
+    def __enter__(self) -> None:
+        self._scope.__enter__()
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._scope.__exit__(exc_type, exc, traceback)
+        if self._scope.cancelled_caught:
+            raise self._timeout(f"nothing moved for {self._seconds:g} s") from exc
+        if isinstance(exc, (trio.BrokenResourceError, trio.ClosedResourceError, OSError)):
+            raise self._error(str(exc.__cause__ or exc)) from exc
 
 
 @contextmanager
