@@ -11,8 +11,8 @@ from typing import Final, TypeVar
 
 _Choice = TypeVar("_Choice", bound=StrEnum)
 
-_SIZE = re.compile(r"(\d+)(?:([KMGT])(?:i?B)?|B)?", re.IGNORECASE)
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)([smhd]?)")
+_SIZE = re.compile(r"([0-9]+)(?:([KMGT])(?:i?B)?|B)?", re.IGNORECASE)
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _SWITCH: Final = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False}
 
@@ -57,7 +57,7 @@ def seconds_between(text: str, *, least: float, most: float) -> float:
 
 
 def count(text: str, *, least: int, most: int) -> int:
-    if not text.isdecimal() or not least <= int(text) <= most:
+    if re.fullmatch("[0-9]+", text) is None or not least <= int(text) <= most:
         raise ValueError(f"must be a whole number from {least} to {most}")
     return int(text)
 

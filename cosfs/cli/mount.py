@@ -1,0 +1,184 @@
+"""``cosfs mount``: read the options, check the place, mount, say so. Exit codes are mount(8)'s."""
+
+import argparse
+import logging
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import Final
+
+from cosfs.cli.background import Ready, run_in_background
+from cosfs.cli.logs import set_up_logging
+from cosfs.cli.mountpoint import prepare
+from cosfs.cli.mounts import record_end, record_start, resolve
+from cosfs.config import MountConfig
+from cosfs.cos.endpoint import bucket_endpoint
+from cosfs.errors import (
+    ConfigError,
+    CosfsError,
+    FuseMissing,
+    MountDenied,
+    MountInterrupted,
+)
+from cosfs.options import OPTIONS, Option
+from cosfs.settings import Setting, configure, split_options
+from cosfs.values import format_size
+
+USAGE: Final = 1
+SYSTEM_ERROR: Final = 2
+INTERNAL_ERROR: Final = 4
+INTERRUPTED: Final = 8
+FAILED: Final = 32
+
+logger = logging.getLogger(__name__)
+
+
+class _CollectSettings(argparse.Action):
+    """Appends what an option says to ``settings``, so that later ones win over earlier ones."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,  # noqa: ARG002  argparse's signature
+        namespace: argparse.Namespace,
+        values: str | Sequence[object] | None,
+        option_string: str | None = None,  # noqa: ARG002  argparse's signature
+    ) -> None:
+        text = values if isinstance(values, str) else None
+        if self.metavar == "OPTIONS":
+            added = split_options(text or "")
+        else:
+            added = [Setting(name=self.dest, value=text)]
+        namespace.settings = [*namespace.settings, *added]
+
+
+def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add the command and its options, which are those of cosfs.options."""
+    parser = subparsers.add_parser(
+        "mount",
+        help="mount a bucket as a directory",
+        allow_abbrev=False,
+        usage="cosfs mount SOURCE MOUNTPOINT [-o NAME[=VALUE],...] [options]",
+        epilog="Each option is also a name for -o: --part-size 16M is -o part_size=16M.",
+        argument_default=argparse.SUPPRESS,
+    )
+    parser.set_defaults(run=run, settings=[])
+    parser.add_argument("source", metavar="SOURCE", help="BUCKET-APPID[/PREFIX], or with cos://")
+    parser.add_argument("mountpoint", metavar="MOUNTPOINT", help="an empty directory")
+    parser.add_argument("-o", metavar="OPTIONS", action=_CollectSettings, help="options, by comma")
+    groups = {option.group: None for option in OPTIONS if option.group}
+    for title in groups:
+        group = parser.add_argument_group(title)
+        for option in OPTIONS:
+            if option.group == title:
+                _add_option(group, option)
+    for option in OPTIONS:
+        if not option.group:
+            _add_option(parser, option)
+
+
+def _add_option(group: argparse._ActionsContainer, option: Option) -> None:
+    names = [f"--{name}" for name in (option.name, *option.aliases)]
+    help_text = option.help.replace("%", "%%") or argparse.SUPPRESS
+    if option.environment:
+        help_text += f" [{option.environment[0]}]"
+    group.add_argument(
+        *([option.short] if option.short else []),
+        names[0],
+        dest=option.name,
+        action=_CollectSettings,
+        metavar=option.metavar or None,
+        nargs=None if option.metavar else 0,
+        help=help_text,
+    )
+    for name in names[1:]:
+        group.add_argument(
+            name,
+            dest=option.name,
+            action=_CollectSettings,
+            nargs=None if option.metavar else 0,
+            help=argparse.SUPPRESS,
+        )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Mount; in the background unless told otherwise. Returns the exit code."""
+    try:
+        config = _configure(arguments)
+        bucket_endpoint(config.service)
+        prepare(config)
+    except CosfsError as error:
+        print(f"cosfs: {error}", file=sys.stderr)
+        return exit_code(error)
+    if config.foreground:
+        return _run_in_foreground(config)
+    return run_in_background(partial(_serve, config))
+
+
+def exit_code(error: CosfsError) -> int:
+    """What mount(8) has for *error*."""
+    match error:
+        case ConfigError() | MountDenied():
+            return USAGE
+        case FuseMissing():
+            return SYSTEM_ERROR
+        case MountInterrupted():
+            return INTERRUPTED
+        case _:
+            return FAILED
+
+
+def _configure(arguments: argparse.Namespace) -> MountConfig:
+    config = configure(
+        arguments.source, arguments.mountpoint, arguments.settings, environ=os.environ
+    )
+    return replace(config, mountpoint=resolve(config.mountpoint))
+
+
+def _run_in_foreground(config: MountConfig) -> int:
+    code, message = _serve(config, lambda line: print(line, flush=True))
+    if message:
+        print(f"cosfs: {message}", file=sys.stderr)
+    return code
+
+
+def _serve(config: MountConfig, ready: Ready) -> tuple[int, str]:
+    """Serve the mount until it ends; the Serve of background.py."""
+
+    def announce() -> None:
+        try:
+            record_start(config.mountpoint)
+        except OSError as error:
+            logger.warning("mount record failed error=%s", error)
+        ready(_describe(config))
+
+    try:
+        set_up_logging(config)
+        _run(config, announce)
+    except CosfsError as error:
+        code, message = exit_code(error), str(error)
+    except KeyboardInterrupt:
+        code, message = INTERRUPTED, "interrupted"
+    except Exception as error:
+        logger.exception("mount crashed mountpoint=%s", config.mountpoint)
+        code, message = INTERNAL_ERROR, f"internal error: {error!r}"
+    else:
+        code, message = 0, ""
+    record_end(config.mountpoint, message or None)
+    return code, message
+
+
+def _run(config: MountConfig, announce: Callable[[], None]) -> None:
+    import trio
+
+    from cosfs.mount import run_mount
+
+    trio.run(run_mount, config, announce)
+
+
+def _describe(config: MountConfig) -> str:
+    mode = "ro" if config.read_only else "rw"
+    place = config.service.endpoint or config.service.region
+    memory = format_size(config.transfer.memory)
+    return f"mounted {config.source} on {config.mountpoint} ({mode}, {place}, {memory} memory)"

@@ -1,0 +1,120 @@
+"""Can a mount be made there? Asked before anything is started, with one clear line for each no.
+
+The errno constants here are those of system calls on the mountpoint, not of the filesystem.
+"""
+
+import errno
+import os
+import shutil
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+from stat import S_ISDIR
+
+from cosfs.cli.mounts import FUSE_TYPE, find_mount, find_record, is_running
+from cosfs.config import MountConfig
+from cosfs.errors import ConfigError, FuseMissing, MountDenied, MountFailed
+
+_COMMAND_TIMEOUT_S = 30.0
+
+
+def prepare(config: MountConfig) -> None:
+    """Check FUSE and the mountpoint; clear the dead end that an earlier mount left there.
+
+    Raises FuseMissing, MountDenied, MountFailed or ConfigError.
+    """
+    _check_fuse(config)
+    mountpoint = config.mountpoint
+    mounted = find_mount(mountpoint)
+    if mounted is not None and mounted.fuse_type == FUSE_TYPE:
+        # Before any stat: one on a mount whose process hangs would hang as well.
+        record = find_record(mountpoint, os.getuid() if mounted.uid is None else mounted.uid)
+        if record is not None and is_running(record):
+            raise _already_mounted(mountpoint)
+    _check_directory(mountpoint, nonempty=config.nonempty)
+
+
+def detach(mountpoint: Path, *, lazy: bool) -> str | None:
+    """Unmount; returns the unmounting program's own complaint, None when it succeeded."""
+    program = shutil.which("fusermount3")
+    if program is not None:
+        command = [program, "-u", *(["-z"] if lazy else []), "--", str(mountpoint)]
+    else:
+        command = ["umount", "-i", *(["-l"] if lazy else []), "--", str(mountpoint)]
+    try:
+        done = subprocess.run(  # noqa: S603  a fixed program; the path is one argument
+            command, capture_output=True, text=True, timeout=_COMMAND_TIMEOUT_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    return None if done.returncode == 0 else done.stderr.strip() or f"{command[0]} failed"
+
+
+def _check_fuse(config: MountConfig) -> None:
+    device = Path("/dev/fuse")
+    if not device.exists():
+        raise FuseMissing("/dev/fuse is missing; load the kernel module with: modprobe fuse")
+    if not os.access(device, os.R_OK | os.W_OK):
+        raise MountDenied("this user may not open /dev/fuse; run as root or change its group")
+    if os.geteuid() == 0:
+        return
+    if shutil.which("fusermount3") is None:
+        raise FuseMissing("fusermount3 is missing; install the package fuse3")
+    if {"allow_other", "allow_root"} & set(config.fuse_options) and not _users_may_allow_other():
+        raise MountDenied("allow_other needs the line user_allow_other in /etc/fuse.conf")
+
+
+def _users_may_allow_other() -> bool:
+    try:
+        lines = Path("/etc/fuse.conf").read_text().splitlines()
+    except OSError:
+        return False
+    return any(line.strip() == "user_allow_other" for line in lines)
+
+
+def _check_directory(mountpoint: Path, *, nonempty: bool) -> None:
+    mode = _mode_of(mountpoint)
+    if not S_ISDIR(mode):
+        raise ConfigError(f"mountpoint {mountpoint} is not a directory")
+    mounted = find_mount(mountpoint)
+    if mounted is not None and mounted.fuse_type == FUSE_TYPE:
+        raise _already_mounted(mountpoint)
+    if os.geteuid() != 0 and not os.access(mountpoint, os.W_OK):
+        raise MountDenied(f"mountpoint {mountpoint} is not writable for this user")
+    with suppress(PermissionError), os.scandir(mountpoint) as entries:
+        if not nonempty and next(entries, None) is not None:
+            raise ConfigError(f"mountpoint {mountpoint} is not empty; empty it or add -o nonempty")
+
+
+def _mode_of(mountpoint: Path) -> int:
+    try:
+        return mountpoint.stat().st_mode
+    except OSError as error:
+        if error.errno == errno.ENOENT:
+            raise ConfigError(
+                f"mountpoint {mountpoint} does not exist; mkdir -p {mountpoint}"
+            ) from error
+        if error.errno in (errno.ENOTCONN, errno.ECONNABORTED):
+            _clear_dead_mount(mountpoint, error)
+            return _mode_of(mountpoint)
+        raise MountFailed(f"mountpoint {mountpoint}: {error.strerror}") from error
+
+
+def _clear_dead_mount(mountpoint: Path, cause: OSError) -> None:
+    """Unmount what a killed cosfs left. Raises MountFailed when it is not ours or stays."""
+    mounted = find_mount(mountpoint)
+    ours = mounted is not None and mounted.fuse_type == FUSE_TYPE
+    complaint = detach(mountpoint, lazy=True) if ours else "its filesystem is not cosfs"
+    if complaint is not None:
+        raise MountFailed(
+            f"mountpoint {mountpoint} is the dead end of an earlier mount ({complaint}); "
+            f"clear it with: fusermount3 -u -z {mountpoint}"
+        ) from cause
+    print(f"cosfs: cleared the dead end of an earlier mount on {mountpoint}", file=sys.stderr)
+
+
+def _already_mounted(mountpoint: Path) -> MountFailed:
+    return MountFailed(
+        f"cosfs is mounted on {mountpoint} already; end it with: cosfs umount {mountpoint}"
+    )

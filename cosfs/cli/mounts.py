@@ -1,0 +1,161 @@
+"""What is mounted, by which process: the kernel's mount table and a small file beside each mount.
+
+umount(2) returns while the mount's process still uploads. The file names that process, so that
+``cosfs umount`` can wait for its end, and keeps what went wrong at the end.
+"""
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from stat import S_ISDIR
+from tempfile import gettempdir
+from typing import Final
+
+FUSE_TYPE: Final = "fuse.cosfs"  # the kernel's "fuse" and the subtype that the session asks for
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountedAt:
+    """An entry of the kernel's table. *uid* is the user who mounted, where FUSE tells."""
+
+    mountpoint: Path
+    fuse_type: str
+    uid: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MountRecord:
+    """The process behind a mount. *error* is why it did not end well."""
+
+    pid: int
+    started: int  # clock ticks since boot: tells the process from a later one with its pid
+    error: str | None = None
+
+
+def find_mount(mountpoint: Path, table: str | None = None) -> MountedAt | None:
+    """The topmost mount at *mountpoint*, which is resolved; does not touch the mount itself."""
+    if table is None:
+        table = Path("/proc/self/mountinfo").read_text()
+    found = None
+    for line in table.splitlines():
+        entry = _parse_entry(line)
+        if entry.mountpoint == mountpoint:
+            found = entry
+    return found
+
+
+def _parse_entry(line: str) -> MountedAt:
+    """A line of proc_pid_mountinfo(5): six fields, optional ones, "-", type, source, options."""
+    left, _, right = line.partition(" - ")
+    fuse_type, _, options = right.split(" ")[:3]
+    uid = re.search(r"(?:^|,)user_id=(\d+)", options)
+    path = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), left.split(" ")[4])
+    return MountedAt(mountpoint=Path(path), fuse_type=fuse_type, uid=int(uid[1]) if uid else None)
+
+
+def resolve(mountpoint: Path) -> Path:
+    """As the kernel's table has it: absolute, without symlinks."""
+    absolute = Path(os.path.abspath(mountpoint))
+    # Not before asking the table: following symlinks asks the mount, which may hang.
+    return absolute if find_mount(absolute) else Path(os.path.realpath(absolute))
+
+
+def record_start(mountpoint: Path) -> None:
+    """Say that this process serves *mountpoint*. Raises OSError."""
+    pid = os.getpid()
+    _write(mountpoint, MountRecord(pid=pid, started=_start_time(pid) or 0))
+
+
+def record_end(mountpoint: Path, error: str | None) -> None:
+    """Take the record away, or leave *error* in it for ``cosfs umount`` to tell."""
+    record = find_record(mountpoint, os.getuid())
+    if record is None or record.pid != os.getpid():
+        return
+    if error is None:
+        forget_record(mountpoint, os.getuid())
+    else:
+        with suppress(OSError):
+            _write(mountpoint, MountRecord(pid=record.pid, started=record.started, error=error))
+
+
+def find_record(mountpoint: Path, uid: int) -> MountRecord | None:
+    """What the mount's process wrote, when *uid* or this user mounted."""
+    for file in _record_files(mountpoint, uid):
+        try:
+            values = json.loads(file.read_text())
+            return MountRecord(
+                pid=int(values["pid"]), started=int(values["started"]), error=values["error"]
+            )
+        except (OSError, ValueError, KeyError):
+            continue
+    return None
+
+
+def forget_record(mountpoint: Path, uid: int) -> None:
+    """Remove a record whose end has been told."""
+    for file in _record_files(mountpoint, uid):
+        with suppress(OSError):
+            file.unlink(missing_ok=True)
+
+
+def is_running(record: MountRecord) -> bool:
+    """Whether the recorded process, and not a later one with its number, is still there."""
+    return _start_time(record.pid) == record.started
+
+
+def _start_time(pid: int) -> int | None:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return None
+    fields = text.rpartition(")")[2].split()  # the name before it may hold spaces and brackets
+    return None if fields[0] in "ZX" else int(fields[19])
+
+
+def _write(mountpoint: Path, record: MountRecord) -> None:
+    directory = _places(os.getuid())[0]
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if not _belongs_to(directory, os.getuid()):
+        raise PermissionError(f"{directory} belongs to somebody else")
+    values = {"pid": record.pid, "started": record.started, "error": record.error}
+    file = _record_file(directory, mountpoint)
+    temporary = file.with_suffix(".new")
+    temporary.write_text(json.dumps(values))
+    temporary.replace(file)
+
+
+def _record_files(mountpoint: Path, uid: int) -> Iterator[Path]:
+    for directory in _places(uid):
+        if _belongs_to(directory, uid):
+            yield _record_file(directory, mountpoint)
+
+
+def _record_file(directory: Path, mountpoint: Path) -> Path:
+    return directory / sha256(os.fsencode(mountpoint)).hexdigest()[:32]
+
+
+def _places(uid: int) -> list[Path]:
+    """Where *uid*'s mounts may keep their records, the place for new ones first."""
+    if uid == 0:
+        return [Path("/run/cosfs")]
+    places = []
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if uid == os.getuid() and runtime:
+        places.append(Path(runtime, "cosfs"))
+    if Path(f"/run/user/{uid}").is_dir():
+        places.append(Path(f"/run/user/{uid}/cosfs"))
+    return [*places, Path(gettempdir(), f"cosfs-{uid}")]
+
+
+def _belongs_to(directory: Path, uid: int) -> bool:
+    """Anybody may make a directory in /tmp: a record is believed where only *uid* could write."""
+    try:
+        status = directory.lstat()
+    except OSError:
+        return False
+    return S_ISDIR(status.st_mode) and status.st_uid == uid and not status.st_mode & 0o022

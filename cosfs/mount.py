@@ -1,0 +1,177 @@
+"""One mount from start to end: builds its parts, owns its nursery, signals and shutdown.
+
+Nothing is mounted before COS has answered, and ready is told only after the mount has. The end
+comes by signal or by unmounting; either way every file that is being changed is committed first,
+unless a second signal says not to wait.
+"""
+
+import logging
+import os
+import signal
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import trio
+
+from cosfs.config import MountConfig
+from cosfs.cos.client import CosClient
+from cosfs.cos.credentials import CredentialsProvider, find_credentials
+from cosfs.errors import (
+    AccessDenied,
+    BadCredentials,
+    CosError,
+    CosfsError,
+    DeadlineExceeded,
+    MountFailed,
+    MountInterrupted,
+    NoSuchBucket,
+    TransportError,
+)
+from cosfs.fs.filesystem import Filesystem
+from cosfs.fs.openfile import Engines
+from cosfs.fuse.session import FuseSession
+from cosfs.namespace.attributes import AttributeCodec
+from cosfs.namespace.tree import Namespace
+from cosfs.transfer.blocks import BlockCache
+from cosfs.transfer.copy import copy_object
+from cosfs.transfer.memory import MemoryLimiter
+
+START_TIMEOUT_S: Final = 20.0  # for COS's first answer: people wait for it at a prompt
+FIRST_STAT_TIMEOUT_S: Final = 20.0
+STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+
+logger = logging.getLogger(__name__)
+
+
+async def run_mount(config: MountConfig, ready: Callable[[], None]) -> None:
+    """Mount, call *ready* once the mount answers, return when it has ended with nothing undone.
+
+    Raises CosfsError: the first cause, never a group.
+    """
+    try:
+        await _run(config, ready)
+    except BaseExceptionGroup as group:
+        raise _first_cause(group) from group
+
+
+def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
+    """The first exception that is no group; of several, one that is not of our own making."""
+    leaf: BaseException = group
+    while isinstance(leaf, BaseExceptionGroup):
+        bugs = [error for error in leaf.exceptions if not isinstance(error, CosfsError)]
+        leaf = (bugs or leaf.exceptions)[0]
+    return leaf
+
+
+async def _run(config: MountConfig, ready: Callable[[], None]) -> None:
+    credentials = find_credentials(
+        config.credentials_file, os.environ, config.service.bucket, anonymous=config.anonymous
+    )
+    await _check_bucket(config, credentials)
+    async with CosClient(config.service, credentials) as client, trio.open_nursery() as nursery:
+        session = FuseSession(config)
+        engines = await _build_engines(config, client, nursery)
+        filesystem = Filesystem(engines, still_held=session.still_held)
+        await _serve(session, filesystem, config.mountpoint, ready)
+        nursery.cancel_scope.cancel()
+
+
+async def _build_engines(config: MountConfig, client: CosClient, nursery: trio.Nursery) -> Engines:
+    namespace = Namespace(
+        client,
+        AttributeCodec(config.attributes),
+        prefix=config.prefix,
+        ttl_s=config.attributes.metadata_ttl_s,
+        copy=partial(copy_object, client),
+    )
+    await namespace.load_root()
+    memory = MemoryLimiter(config.transfer.memory)
+    return Engines(
+        client=client,
+        namespace=namespace,
+        memory=memory,
+        blocks=BlockCache(client, memory, nursery),
+        config=config.transfer,
+        nursery=nursery,
+    )
+
+
+async def _check_bucket(config: MountConfig, credentials: CredentialsProvider) -> None:
+    """Ask COS for one name of the prefix: what a key with rights on that prefix alone may ask.
+
+    Raises MountFailed saying which of address, bucket, key and rights is wrong.
+    """
+    timeout_s = min(START_TIMEOUT_S, config.service.timeout_s)
+    impatient = replace(config.service, timeout_s=timeout_s)
+    try:
+        async with CosClient(impatient, credentials) as client:
+            await client.list_objects(prefix=config.prefix, max_keys=1)
+    except CosError as error:
+        raise MountFailed(_explain(error, config)) from error
+
+
+def _explain(error: CosError, config: MountConfig) -> str:
+    """One line: what is wrong and what to look at."""
+    bucket = config.service.bucket
+    place = config.service.endpoint or config.service.region
+    match error:
+        case BadCredentials():
+            return (
+                f"COS refuses the key: {error}; check the secret id, the secret key and the clock"
+            )
+        case NoSuchBucket():
+            return f"there is no bucket {bucket} at {place}; check its name and region"
+        case AccessDenied():
+            return f"no right to list {config.source}: {error}; grant cos:GetBucket on it"
+        case TransportError() | DeadlineExceeded():
+            reason = error.__cause__ or error
+            return f"cannot reach {place}: {reason}; check region, endpoint and network"
+        case _:
+            return f"cannot list {config.source}: {error}"
+
+
+async def _serve(
+    session: FuseSession, filesystem: Filesystem, mountpoint: Path, ready: Callable[[], None]
+) -> None:
+    """Answer the kernel until the end is asked for, then commit what is open."""
+    draining = trio.CancelScope()
+    session.mount(filesystem)
+    try:
+        async with trio.open_nursery() as nursery:
+            with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
+                nursery.start_soon(_obey_signals, signals, session, draining)
+                nursery.start_soon(_announce, mountpoint, ready)
+                await session.serve()
+                logger.info("mount ends mountpoint=%s", mountpoint)
+                with draining:
+                    await filesystem.close()
+                nursery.cancel_scope.cancel()
+    finally:
+        session.close()
+    if draining.cancelled_caught:
+        raise MountInterrupted("ended before its uploads were finished: they are lost")
+
+
+async def _obey_signals(
+    signals: AsyncIterator[int], session: FuseSession, draining: trio.CancelScope
+) -> None:
+    """The first signal ends the service of requests, the second does not wait for uploads."""
+    number = await anext(signals)
+    logger.info("mount stops signal=%s", signal.Signals(number).name)
+    session.stop()
+    await anext(signals)
+    draining.cancel()
+
+
+async def _announce(mountpoint: Path, ready: Callable[[], None]) -> None:
+    """Call *ready* once the mount answers. Raises MountFailed when it does not."""
+    try:
+        # In a thread: the answer comes from this very event loop.
+        with trio.fail_after(FIRST_STAT_TIMEOUT_S):
+            await trio.to_thread.run_sync(mountpoint.stat, abandon_on_cancel=True)
+    except (OSError, trio.TooSlowError) as error:
+        raise MountFailed(f"{mountpoint} is mounted but does not answer: {error}") from error
+    ready()
