@@ -18,6 +18,7 @@ from cosfs.errors import InvalidArgument
 NS_PER_S: Final = 1_000_000_000
 DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"  # what C++ cosfs sends for unknown names
 DIRECTORY_CONTENT_TYPE: Final = "application/x-directory"  # C++ cosfs, old style directories
+HADOOP_SUFFIX: Final = "_$folder$"  # Hadoop's directory marker; C++ cosfs reads it too
 META_PREFIX_BYTES: Final = len("x-cos-meta-")  # counted, as COS does not say whether it does
 
 DEFAULT_FILE_MODE: Final = stat.S_IFREG | 0o644
@@ -166,11 +167,13 @@ class AttributeCodec:
     def pin_mtime(self, info: ObjectInfo) -> dict[str, str]:
         """The object's metadata, with the mtime that it shows now if it holds none.
 
-        A copy gets a new Last-Modified; without this a rename would change the mtime.
+        A copy gets a new Last-Modified; without this a rename would change the mtime. Metadata
+        that has no room for it is left alone.
         """
         metadata = dict(info.properties.metadata)
         if _mtime_ns(metadata) is None:
-            metadata[MTIME] = str(info.modified_ns // NS_PER_S)
+            pinned = metadata | {MTIME: str(info.modified_ns // NS_PER_S)}
+            return pinned if _size(pinned) <= MAX_METADATA_BYTES else metadata
         return metadata
 
     def _shown_mode(self, mode: int) -> int:
@@ -193,6 +196,17 @@ class AttributeCodec:
         return written
 
 
+_KINDS: Final = frozenset(
+    {
+        stat.S_IFREG,
+        stat.S_IFDIR,
+        stat.S_IFLNK,
+        stat.S_IFIFO,
+        stat.S_IFSOCK,
+        stat.S_IFCHR,
+        stat.S_IFBLK,
+    }
+)
 _OWN_NAMES: Final = frozenset({MODE, UID, GID, MTIME, MTIME_NS, CTIME_NS, ATIME_NS})
 
 
@@ -210,7 +224,11 @@ def _or(*choices: int | None) -> int:
 
 
 def _looks_like_directory(info: ObjectInfo) -> bool:
-    return info.key.endswith("/") or info.properties.content_type == DIRECTORY_CONTENT_TYPE
+    return (
+        info.key.endswith("/")
+        or (info.key.endswith(HADOOP_SUFFIX) and info.size == 0)
+        or info.properties.content_type == DIRECTORY_CONTENT_TYPE
+    )
 
 
 def _mode(metadata: Mapping[str, str], *, directory: bool) -> int:
@@ -220,7 +238,7 @@ def _mode(metadata: Mapping[str, str], *, directory: bool) -> int:
     # Type bits decide, except under a directory's name; C++ mkdir stores permissions alone.
     if directory:
         return stat.S_IFDIR | stat.S_IMODE(stored)
-    return stored if stat.S_IFMT(stored) else stat.S_IFREG | stored
+    return stored if stat.S_IFMT(stored) in _KINDS else stat.S_IFREG | stat.S_IMODE(stored)
 
 
 def _number(metadata: Mapping[str, str], name: str, maximum: int) -> int | None:
@@ -278,10 +296,14 @@ def _times(attributes: Attributes) -> dict[str, str]:
 
 
 def _check_size(metadata: Mapping[str, str]) -> None:
-    total = sum(
-        META_PREFIX_BYTES + len(name) + len(value.encode()) for name, value in metadata.items()
-    )
+    total = _size(metadata)
     if total > MAX_METADATA_BYTES:
         raise InvalidArgument(
             f"metadata of {total} bytes is over COS's {MAX_METADATA_BYTES}: remove some of it"
         )
+
+
+def _size(metadata: Mapping[str, str]) -> int:
+    return sum(
+        META_PREFIX_BYTES + len(name) + len(value.encode()) for name, value in metadata.items()
+    )

@@ -1,28 +1,43 @@
-"""The bucket's keys as a tree of names: lookup, list, make, remove, rename, set attributes."""
+"""The bucket's keys as a tree of names: the half of the namespace that changes it.
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+Owns how make, remove, rename and set attributes become COS operations, and that nodes and listings
+know of them at once. Two operations on the same name are kept apart by the caller.
+"""
+
+import stat
+import time
+from dataclasses import replace
+from typing import Final
 
 from cosfs.cos.client import CosClient
-from cosfs.cos.model import Key, ObjectInfo, ObjectProperties, StoredObject
-from cosfs.namespace.attributes import AttributeChange, AttributeCodec, Attributes
-from cosfs.namespace.inodes import InodeTable, Node
+from cosfs.cos.model import Key, ListedObject, ObjectInfo, ObjectProperties
+from cosfs.errors import (
+    DirectoryNotEmpty,
+    EntryExists,
+    InvalidArgument,
+    IsADirectory,
+    NoSuchEntry,
+    NotADirectory,
+    PreconditionFailed,
+)
+from cosfs.namespace.attributes import (
+    DIRECTORY_CONTENT_TYPE,
+    AttributeChange,
+    AttributeCodec,
+    Attributes,
+)
+from cosfs.namespace.inodes import NEVER, Node
+from cosfs.namespace.listings import ListedEntry, split_key
+from cosfs.namespace.moving import CopyObject, Move, ObjectMover
+from cosfs.namespace.reading import DirectoryEntry, NamespaceReader, checked_key
 
-CopyObject = Callable[[ObjectInfo, Key, ObjectProperties | None], Awaitable[StoredObject]]
-"""Copy a whole object of any size, If-Match on its ETag; None keeps its properties."""
+__all__ = ["CopyObject", "DirectoryEntry", "Namespace"]
+
+NEW_DIRECTORY: Final = ObjectProperties(content_type=DIRECTORY_CONTENT_TYPE)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DirectoryEntry:
-    """A name in a directory. Not *exact*: attributes as far as a listing shows them."""
-
-    name: str
-    attributes: Attributes
-    exact: bool
-
-
-class Namespace:
-    """Names and attributes of one mount."""
+class Namespace(NamespaceReader):
+    """Names and attributes of one mount, and every change of them."""
 
     def __init__(
         self,
@@ -33,48 +48,312 @@ class Namespace:
         ttl_s: float,
         copy: CopyObject,
     ) -> None:
-        self.ttl_s = ttl_s
-        self.inodes = InodeTable(codec.implicit_directory())
-
-    def key_of(self, node: Node) -> Key:
-        raise NotImplementedError
-
-    async def load_root(self) -> None:
-        raise NotImplementedError
-
-    async def lookup(self, parent: Node, name: str) -> Node:
-        raise NotImplementedError
-
-    async def refresh(self, node: Node, *, force: bool = False) -> None:
-        raise NotImplementedError
-
-    async def entries(self, directory: Node) -> list[DirectoryEntry]:
-        raise NotImplementedError
-
-    def entry_node(self, directory: Node, entry: DirectoryEntry) -> Node:
-        raise NotImplementedError
+        super().__init__(client, codec, prefix=prefix, ttl_s=ttl_s)
+        self._client = client
+        self._mover = ObjectMover(client, codec, self._finder, copy)
 
     def create(self, parent: Node, name: str, attributes: Attributes) -> Node:
-        raise NotImplementedError
+        """A pending file under a name that the caller has looked up. Raises EntryExists."""
+        self._prefix_below(parent, name)
+        if self.inodes.child(parent, name) is not None:
+            raise EntryExists(f"{name!r} is there already")
+        node = self.inodes.add(parent, name, attributes)
+        node.pending = True
+        return node
 
     def committed(self, node: Node, info: ObjectInfo) -> None:
-        raise NotImplementedError
+        """Take over that *node* is the object *info* now. Attributes stay if it is dirty again."""
+        node.pending = False
+        node.replaces = None
+        if node.unlinked:
+            node.object = info
+            return
+        self._note(info)
+        self._settle(node, self._found(info))
 
     async def make_directory(
         self, parent: Node, name: str, *, mode: int, uid: int, gid: int
     ) -> Node:
-        raise NotImplementedError
+        """PUT the marker. Raises EntryExists."""
+        if await self._find_child(parent, name) is not None:
+            raise EntryExists(f"{name!r} is there already")
+        now_ns = time.time_ns()
+        attributes = Attributes(
+            mode=stat.S_IFDIR | stat.S_IMODE(mode),
+            uid=uid,
+            gid=gid,
+            size=0,
+            mtime_ns=now_ns,
+            ctime_ns=now_ns,
+            atime_ns=now_ns,
+        )
+        prefix = checked_key(f"{self.key_of(parent)}{name}/")
+        info = await self._put_marker(prefix, attributes, NEW_DIRECTORY)
+        with self._listings.request() as began:
+            self._listings.store(prefix, {}, began)
+        return self._adopt(parent, name, self._found(info))
 
     async def remove_file(self, node: Node) -> None:
-        raise NotImplementedError
+        """DELETE the object; no request for a file that was never committed."""
+        if node.is_directory:
+            raise IsADirectory(f"{node.name!r} is a directory")
+        key = _stored_key(node)
+        if key is not None:
+            await self._keep_directory(node)
+            await self._client.delete_object(key)
+        self._unlink(node)
 
     async def remove_directory(self, node: Node) -> None:
-        raise NotImplementedError
+        """DELETE the marker of a directory that COS lists as empty. Raises DirectoryNotEmpty."""
+        self._require_directory(node)
+        await self._require_empty(node)
+        await self._keep_directory(node)
+        await self._mover.delete(self._markers(node))
+        self._listings.drop(self.key_of(node))
+        self._unlink(node)
 
     async def rename(
         self, node: Node, new_parent: Node, new_name: str, *, replace: bool = True
     ) -> None:
-        raise NotImplementedError
+        """Move a file or a whole directory, over a file or an empty directory with *replace*.
+
+        An error leaves the source whole. Raises what rename(2) names: EntryExists, IsADirectory,
+        NotADirectory, DirectoryNotEmpty, InvalidArgument.
+        """
+        if _is_inside(new_parent, node):
+            raise InvalidArgument(f"{node.name!r} cannot be moved into itself")
+        target = await self._find_child(new_parent, new_name)
+        if target is node:
+            return
+        try:
+            if target is not None:
+                _require_replaceable(node, target, replace=replace)
+            if node.is_directory:
+                await self._rename_directory(node, new_parent, new_name, target)
+            else:
+                await self._rename_file(node, new_parent, new_name)
+        finally:
+            if target is not None:
+                self.inodes.drop_unused(target)
 
     async def set_attributes(self, node: Node, change: AttributeChange) -> None:
-        raise NotImplementedError
+        """Store changed attributes: a copy onto itself, a PUT for a directory, or nothing.
+
+        Nothing is sent for pending and dirty files, whose commit stores the attributes, for the
+        root of a bucket, which has no key, and for a change that changes nothing.
+        """
+        if node.unlinked or node.pending or node.dirty or not self.key_of(node):
+            node.attributes = change.apply(node.attributes, time.time_ns())
+            return
+        # The copy replaces all metadata: what others stored meanwhile must be in it.
+        await self.refresh(node)
+        changed = change.apply(node.attributes, time.time_ns())
+        if changed is node.attributes:
+            return
+        try:
+            await self._store_attributes(node, changed)
+        except PreconditionFailed:
+            await self.refresh(node, force=True)
+            changed = change.apply(node.attributes, time.time_ns())
+            await self._store_attributes(node, changed)
+
+    async def _find_child(self, parent: Node, name: str) -> Node | None:
+        try:
+            return await self.lookup(parent, name)
+        except NoSuchEntry:
+            return None
+
+    async def _rename_file(self, node: Node, new_parent: Node, new_name: str) -> None:
+        key = checked_key(self.key_of(new_parent) + new_name)
+        if node.pending:
+            await self._leave_replaced(node)
+            occupant = self.inodes.child(new_parent, new_name)
+            node.replaces = None if occupant is None else _stored_key(occupant)
+            self._relocate(node, new_parent, new_name)
+            return
+        if node.object is None:
+            await self.refresh(node, force=True)
+        assert node.object is not None, node
+        source = node.object
+        move = Move(source=source.key, target=key, listed=_as_listed(source))
+        made = await self._mover.copy_current(move)
+        if made is None:
+            raise NoSuchEntry(f"{node.name!r} is gone")
+        await self._keep_directory(node)
+        await self._client.delete_object(source.key)
+        self._relocate(node, new_parent, new_name)
+        self._note(made)
+        self._settle(node, self._found(made))
+
+    async def _rename_directory(
+        self, node: Node, new_parent: Node, new_name: str, target: Node | None
+    ) -> None:
+        source = self.key_of(node)
+        destination = checked_key(f"{self.key_of(new_parent)}{new_name}/")
+        if target is not None:
+            await self._require_empty(target)
+        moves = await self._mover.plan(source, destination, self._known_keys(node))
+        outside = [key for key in self._markers(node) if not key.startswith(source)]
+        if outside and all(move.target != destination for move in moves):
+            moves.append(Move(source=outside[0], target=destination))
+        for move in moves:
+            checked_key(move.target)
+        for moved in [node, *self.inodes.descendants(node)]:
+            moved.checked = NEVER  # whatever becomes of the move
+        try:
+            existing = frozenset() if target is None else frozenset([destination])
+            made = await self._mover.move(moves, existing=existing)
+            await self._mover.delete([key for key in outside if key not in made])
+        finally:
+            self._listings.drop(source)
+            self._listings.drop(destination)
+        if not made:
+            made = {source: await self._put_marker(destination, node.attributes, NEW_DIRECTORY)}
+        await self._keep_directory(node)
+        self._relocate(node, new_parent, new_name)
+        self._take_over(node, made, destination)
+
+    def _take_over(self, node: Node, made: dict[Key, ObjectInfo], destination: str) -> None:
+        """Let the nodes and listings know the objects that a directory's move has made."""
+        for source, info in made.items():
+            self._listings.removed(*split_key(source), info.etag)
+            self._note(info)
+            directory = split_key(info.key)[0]
+            while len(directory) > len(destination):
+                above, name = split_key(directory)
+                self._listings.added(above, ListedEntry(name=name))
+                directory = above
+        above, name = split_key(destination)
+        self._listings.added(above, ListedEntry(name=name))
+        for moved in [node, *self.inodes.descendants(node)]:
+            if moved.object is not None and moved.object.key in made:
+                self._settle(moved, self._found(made[moved.object.key]))
+
+    def _relocate(self, node: Node, new_parent: Node, new_name: str) -> None:
+        """Give the node its new name, here and in the listings, over whatever has it now."""
+        self._note_removed(node)
+        occupant = self.inodes.child(new_parent, new_name)
+        if occupant is not None:
+            self.inodes.unlink(occupant)
+        self.inodes.move(node, new_parent, new_name)
+
+    async def _leave_replaced(self, node: Node) -> None:
+        """Delete the object that a pending file has hidden, as its name is free from now on."""
+        if node.replaces is not None:
+            await self._client.delete_object(node.replaces)
+            node.replaces = None
+
+    def _known_keys(self, node: Node) -> list[Key]:
+        """Keys below a directory that its listing may not show yet."""
+        objects = [below.object for below in [node, *self.inodes.descendants(node)]]
+        keys = [info.key for info in objects if info is not None]
+        return [*keys, *self._listings.recent_keys(self.key_of(node))]
+
+    def _markers(self, directory: Node) -> list[Key]:
+        """Every key that makes the directory exist without entries."""
+        key = self.key_of(directory)
+        prefix, name = split_key(key)
+        listing = self._listings.last_known(prefix)
+        entry = None if listing is None else listing.entries.get(name)
+        object_key = None if directory.object is None else directory.object.key
+        choices = [key, object_key, None if entry is None else entry.alias]
+        return list(dict.fromkeys(choice for choice in choices if choice is not None))
+
+    async def _require_empty(self, directory: Node) -> None:
+        pending = any(child.pending for child in directory.children.values())
+        if pending or not await self._finder.is_empty(self.key_of(directory)):
+            raise DirectoryNotEmpty(f"{directory.name!r} has entries")
+
+    async def _keep_directory(self, node: Node) -> None:
+        """Before an implicit directory loses its last entry, give it a marker.
+
+        Otherwise it would vanish with that entry, which no program expects.
+        """
+        parent = node.parent
+        if parent is None or parent.parent is None or parent.object is not None:
+            return
+        prefix = self.key_of(parent)
+        listing = self._listings.last_known(prefix)
+        if listing is None or listing.entries.keys() - {node.name}:
+            return
+        info = await self._put_marker(prefix, parent.attributes, NEW_DIRECTORY)
+        self._settle(parent, self._found(info))
+
+    async def _store_attributes(self, node: Node, changed: Attributes) -> None:
+        key, stored = self.key_of(node), node.object
+        if stored is None or (node.is_directory and stored.size == 0):
+            kept = NEW_DIRECTORY if stored is None else stored.properties
+            info = await self._put_marker(key, changed, kept)
+        else:
+            metadata = self._codec.to_metadata(changed, keep=stored.properties.metadata)
+            properties = replace(stored.properties, metadata=metadata)
+            info = await self._mover.rewrite(stored, key, properties)
+            self._note(info)
+        self._settle(node, self._found(info))
+
+    async def _put_marker(
+        self, key: Key, attributes: Attributes, kept: ObjectProperties
+    ) -> ObjectInfo:
+        metadata = self._codec.to_metadata(attributes, keep=kept.metadata)
+        properties = replace(kept, metadata=metadata)
+        stored = await self._client.put_object(key, [], properties=properties)
+        info = ObjectInfo(
+            key=key,
+            size=0,
+            etag=stored.etag,
+            modified_ns=time.time_ns() if stored.modified_ns is None else stored.modified_ns,
+            crc64=stored.crc64,
+            properties=properties,
+        )
+        self._note(info)
+        return info
+
+    def _note(self, info: ObjectInfo) -> None:
+        """Own change: this object is stored under its key now."""
+        self._finder.remember(info)
+        prefix, name = split_key(info.key)
+        listed = None if info.key.endswith("/") else _as_listed(info)
+        self._listings.added(prefix, ListedEntry(name=name, object=listed))
+
+    def _note_removed(self, node: Node) -> None:
+        """Own change: the name is free now."""
+        prefix, name = split_key(self.key_of(node))
+        is_object = node.object is not None and not node.is_directory
+        etag = node.object.etag if node.object is not None and is_object else None
+        self._listings.removed(prefix, name, etag)
+
+    def _unlink(self, node: Node) -> None:
+        self._note_removed(node)
+        self.inodes.unlink(node)
+
+
+def _as_listed(info: ObjectInfo) -> ListedObject:
+    return ListedObject(
+        key=info.key,
+        size=info.size,
+        etag=info.etag,
+        modified_ns=info.modified_ns,
+        storage_class=info.properties.storage_class or "STANDARD",
+    )
+
+
+def _stored_key(node: Node) -> Key | None:
+    """The key of the object under a node's name, whether or not it is the node's own."""
+    return node.replaces if node.object is None else node.object.key
+
+
+def _is_inside(directory: Node, node: Node) -> bool:
+    """Whether *directory* is *node* or somewhere below it."""
+    step: Node | None = directory
+    while step is not None and step is not node:
+        step = step.parent
+    return step is node
+
+
+def _require_replaceable(node: Node, target: Node, *, replace: bool) -> None:
+    if not replace:
+        raise EntryExists(f"{target.name!r} is there already")
+    if node.is_directory and not target.is_directory:
+        raise NotADirectory(f"{target.name!r} is not a directory")
+    if target.is_directory and not node.is_directory:
+        raise IsADirectory(f"{target.name!r} is a directory")

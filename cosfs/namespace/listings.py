@@ -1,0 +1,266 @@
+"""Directory listings, kept for a while, and what this mount changed in them.
+
+Owns two things by directory prefix ("" or "a/b/"): the last listing, and the mount's own recent
+changes. A change is applied to the listing that is kept, and to every listing that was asked
+for before the change or soon after it, as COS says that a listing may lag behind. Invariant: no
+listing handed out contradicts an own change that is newer than its request.
+Sends nothing; no method yields.
+"""
+
+import itertools
+from collections import deque
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final
+
+import trio
+from cachetools import LRUCache
+
+from cosfs.cos.model import ETag, Key, ListedObject, ListingPage
+from cosfs.namespace.attributes import HADOOP_SUFFIX
+
+MAX_NAME_BYTES: Final = 255  # NAME_MAX of Linux; COS has no limit of its own for a component
+MAX_ENTRIES: Final = 200_000  # about 0.5 KB each, so 100 MB in the worst case
+MAX_DIRECTORIES: Final = 50_000  # directories whose size class is remembered
+LISTING_LAG_S: Final = (
+    10.0  # COS documents that listings lag, without a bound; usually none is seen
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedEntry:
+    """A name in a directory. Without an *object* it is a directory.
+
+    *alias* is the Hadoop style marker of a directory, if there is one.
+    """
+
+    name: str
+    object: ListedObject | None = None
+    alias: Key | None = None
+
+    @property
+    def is_directory(self) -> bool:
+        return self.object is None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change:
+    """What this mount did to a name: *entry* is there now, or nothing is.
+
+    *removed* is the ETag of the object that was removed, None for a directory.
+    """
+
+    sequence: int
+    time: float
+    entry: ListedEntry | None
+    removed: ETag | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """When a request began: after which own change, and at which of trio's times."""
+
+    sequence: int
+    time: float
+
+
+@dataclass(slots=True, eq=False)
+class Listing:
+    """All entries of a directory by name, as they were at *time*, trio's, but for own changes."""
+
+    entries: dict[str, ListedEntry]
+    time: float
+
+    def __len__(self) -> int:
+        return 1 + len(self.entries)
+
+
+def split_key(key: str) -> tuple[str, str]:
+    """The directory prefix that lists *key*, and its name there."""
+    prefix, slash, name = key.removesuffix("/").rpartition("/")
+    return prefix + slash, name
+
+
+def is_valid_name(name: str) -> bool:
+    """Whether a path can have *name* as a component."""
+    return (
+        name not in ("", ".", "..")
+        and "\0" not in name
+        and "/" not in name
+        and len(name.encode()) <= MAX_NAME_BYTES
+    )
+
+
+def collect_entries(prefix: str, pages: Iterable[ListingPage]) -> dict[str, ListedEntry]:
+    """The entries that a path can express, by name. A directory wins over a file beside it."""
+    entries: dict[str, ListedEntry] = {}
+    for entry in itertools.chain.from_iterable(_page_entries(prefix, page) for page in pages):
+        if is_valid_name(entry.name):
+            entries[entry.name] = _stronger(entries.get(entry.name), entry)
+    return entries
+
+
+def _page_entries(prefix: str, page: ListingPage) -> Iterator[ListedEntry]:
+    for below in page.prefixes:
+        yield ListedEntry(name=below[len(prefix) : -1])
+    for listed in page.objects:
+        name = listed.key[len(prefix) :]
+        if name.endswith(HADOOP_SUFFIX) and listed.size == 0:
+            yield ListedEntry(name=name.removesuffix(HADOOP_SUFFIX), alias=listed.key)
+        else:
+            yield ListedEntry(name=name, object=listed)
+
+
+def _stronger(first: ListedEntry | None, second: ListedEntry) -> ListedEntry:
+    if first is None or not first.is_directory:
+        return second
+    return second if second.alias is not None else first
+
+
+class ListingCache:
+    """The listings of a mount, the least recently used given up first."""
+
+    def __init__(self, ttl_s: float, *, max_entries: int = MAX_ENTRIES) -> None:
+        self._ttl_s = ttl_s
+        self._listings: LRUCache[str, Listing] = LRUCache(max_entries, getsizeof=len)
+        self._large: LRUCache[str, bool] = LRUCache(MAX_DIRECTORIES)
+        self._changes: dict[str, dict[str, Change]] = {}
+        self._expiring: deque[tuple[Change, str, str]] = deque()
+        self._sequence = 0
+        self._requests: list[float] = []  # start times of the requests under way
+
+    def fresh(self, prefix: str) -> Listing | None:
+        """The whole listing, if it may still be trusted."""
+        listing = self._listings.get(prefix)
+        return listing if listing and trio.current_time() < listing.time + self._ttl_s else None
+
+    def last_known(self, prefix: str) -> Listing | None:
+        """The last whole listing, however old."""
+        return self._listings.get(prefix)
+
+    def is_large(self, prefix: str) -> bool:
+        """Whether the directory took more than one page when it was last listed."""
+        return self._large.get(prefix, False)
+
+    def mark_large(self, prefix: str, *, large: bool) -> None:
+        self._large[prefix] = large
+
+    @contextmanager
+    def request(self) -> Iterator[Moment]:
+        """Around a request; own changes are compared with its beginning afterwards."""
+        began = Moment(self._sequence, trio.current_time())
+        self._requests.append(began.time)
+        try:
+            yield began
+        finally:
+            self._requests.remove(began.time)
+
+    def changed_since(self, prefix: str, name: str, began: Moment) -> bool:
+        change = self._changes.get(prefix, {}).get(name)
+        return change is not None and change.sequence > began.sequence
+
+    def generation(self, key: Key) -> int:
+        """The number of the last own change to *key*. Two equal answers: none in between."""
+        prefix, name = split_key(key)
+        change = self._changes.get(prefix, {}).get(name)
+        return 0 if change is None else change.sequence
+
+    def recent(self, prefix: str) -> dict[str, Change]:
+        """The own changes in a directory that a listing may not show yet, by name."""
+        self._forget_old_changes()
+        return self._changes.get(prefix, {})
+
+    def recent_keys(self, prefix: str) -> Iterator[Key]:
+        """The keys that this mount stored under *prefix*, at any depth, a moment ago."""
+        self._forget_old_changes()
+        for directory, changes in self._changes.items():
+            if directory.startswith(prefix):
+                yield from (
+                    change.entry.object.key
+                    for change in changes.values()
+                    if change.entry is not None and change.entry.object is not None
+                )
+
+    def store(self, prefix: str, entries: dict[str, ListedEntry], began: Moment) -> Listing:
+        """Keep a whole listing that was asked for at *began*, with own changes put in."""
+        for name, change in self.recent(prefix).items():
+            merged = _merge(entries.get(name), change, certain=change.sequence > began.sequence)
+            _put(entries, name, merged)
+        listing = Listing(entries, began.time)
+        self._keep(prefix, listing)
+        return listing
+
+    def added(self, prefix: str, entry: ListedEntry) -> None:
+        """This mount put *entry* there, or changed it; names that no path has are left out."""
+        listing = self._listings.get(prefix)
+        known = None if listing is None else listing.entries.get(entry.name)
+        if known is not None and known.alias and entry.is_directory:
+            entry = known  # the other marker is still there
+        if is_valid_name(entry.name):
+            self._record(prefix, entry.name, entry, None)
+
+    def removed(self, prefix: str, name: str, etag: ETag | None = None) -> None:
+        """This mount removed the object with *etag*, or the directory."""
+        self._record(prefix, name, None, etag)
+
+    def drop(self, prefix: str) -> None:
+        """Forget the listings of a directory and all below; own changes stay known."""
+        for directory in [known for known in self._listings if known.startswith(prefix)]:
+            del self._listings[directory]
+
+    def _record(
+        self, prefix: str, name: str, entry: ListedEntry | None, etag: ETag | None
+    ) -> None:
+        self._sequence += 1
+        change = Change(
+            sequence=self._sequence, time=trio.current_time(), entry=entry, removed=etag
+        )
+        self._changes.setdefault(prefix, {})[name] = change
+        self._expiring.append((change, prefix, name))
+        listing = self._listings.get(prefix)
+        if listing is not None:
+            _put(listing.entries, name, entry)
+            self._keep(prefix, listing)
+        self._forget_old_changes()
+
+    def _keep(self, prefix: str, listing: Listing) -> None:
+        if len(listing) <= self._listings.maxsize:
+            self._listings[prefix] = listing
+        else:
+            self._listings.pop(prefix, None)
+
+    def _forget_old_changes(self) -> None:
+        # A request under way may show the state before a change, however long it takes.
+        horizon = min([trio.current_time() - LISTING_LAG_S, *self._requests])
+        while self._expiring and self._expiring[0][0].time < horizon:
+            change, prefix, name = self._expiring.popleft()
+            changes = self._changes.get(prefix, {})
+            if changes.get(name) is change:
+                del changes[name]
+                if not changes:
+                    del self._changes[prefix]
+
+
+def _put(entries: dict[str, ListedEntry], name: str, entry: ListedEntry | None) -> None:
+    if entry is None:
+        entries.pop(name, None)
+    else:
+        entries[name] = entry
+
+
+def _merge(listed: ListedEntry | None, change: Change, *, certain: bool) -> ListedEntry | None:
+    """What is under a name, from a listing and an own change that it may or must lag behind."""
+    ours = change.entry
+    if certain or listed is None:
+        return ours
+    if ours is None:
+        return listed if _is_another(listed, change) else None
+    if listed.object is None or ours.object is None:
+        return listed if listed.is_directory == ours.is_directory else ours
+    return listed if listed.object.modified_ns > ours.object.modified_ns else ours
+
+
+def _is_another(listed: ListedEntry, change: Change) -> bool:
+    """Whether the listing shows something else than what was removed."""
+    return listed.object is not None and listed.object.etag != change.removed
