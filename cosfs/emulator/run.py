@@ -1,0 +1,109 @@
+"""From settings to a serving emulator: builds everything, owns its log file and its signals."""
+
+import signal
+import ssl
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import trio
+
+from cosfs.emulator.api import Access, Api, Pace
+from cosfs.emulator.bodies import DiskBodies, MemoryBodies
+from cosfs.emulator.buckets import check_bucket_name
+from cosfs.emulator.faults import Fault, Faults
+from cosfs.emulator.index import open_index
+from cosfs.emulator.requestlog import RequestLog
+from cosfs.emulator.server import serve
+from cosfs.emulator.service import Limits, Service
+from cosfs.emulator.store import Store
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """How to run. *root* None keeps everything in memory; *log* None writes lines to stderr."""
+
+    root: Path | None
+    host: str
+    port: int
+    buckets: Sequence[str]
+    access: Access
+    tls: tuple[Path, Path] | None = None  # certificate and key, PEM
+    faults: Sequence[Fault] = ()
+    seed: int = 0
+    pace: Pace = Pace()
+    admin: bool = False
+    md5: bool = True
+    clock_offset_s: float = 0.0
+    log: Path | None = None
+    quiet: bool = False
+
+
+def run(settings: Settings, ready: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM. *ready* is told the URL when connections are accepted."""
+    tls = None
+    if settings.tls is not None:
+        tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        tls.load_cert_chain(*settings.tls)
+    with ExitStack() as stack:
+        store = _open_store(settings)
+        stack.callback(store.close)
+        api = Api(
+            Service(
+                store=store,
+                clock=lambda: time.time() + settings.clock_offset_s,
+                limits=Limits(),
+                md5=settings.md5,
+            ),
+            settings.access,
+            faults=_faults(settings),
+            log=RequestLog(_line_writer(settings, stack)),
+            pace=settings.pace,
+            admin=settings.admin,
+        )
+        trio.run(_serve_until_signal, api, settings, tls, ready)
+
+
+def _open_store(settings: Settings) -> Store:
+    if settings.root is None:
+        store = Store(open_index(None), MemoryBodies())
+    else:
+        bodies = DiskBodies(settings.root / "bodies")
+        store = Store(open_index(settings.root / "index.sqlite"), bodies)
+    for bucket in settings.buckets:
+        check_bucket_name(bucket)
+        if not store.has_bucket(bucket):
+            store.make_bucket(bucket, now=time.time())
+    return store
+
+
+def _faults(settings: Settings) -> Faults:
+    faults = Faults(seed=settings.seed)
+    faults.set(settings.faults)
+    return faults
+
+
+def _line_writer(settings: Settings, stack: ExitStack) -> Callable[[str], None] | None:
+    if settings.quiet:
+        return None
+    stream = sys.stderr
+    if settings.log is not None:
+        stream = stack.enter_context(settings.log.open("a", buffering=1, encoding="utf-8"))
+    return lambda line: print(line, file=stream, flush=True)  # the log is output
+
+
+async def _serve_until_signal(
+    api: Api, settings: Settings, tls: ssl.SSLContext | None, ready: Callable[[str], None]
+) -> None:
+    async def start(task_status: trio.TaskStatus[int]) -> None:
+        await serve(api, host=settings.host, port=settings.port, tls=tls, task_status=task_status)
+
+    with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
+        async with trio.open_nursery() as nursery:
+            port = await nursery.start(start)
+            ready(f"{'http' if tls is None else 'https'}://{settings.host}:{port}")
+            await anext(signals)
+            nursery.cancel_scope.cancel()

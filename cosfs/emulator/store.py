@@ -1,0 +1,398 @@
+"""Buckets, objects and unfinished uploads, and which of them may follow which.
+
+An upload goes ``open -> completed | aborted``; only an open one takes parts, and afterwards its id
+is unknown. An object appears, changes and disappears at once, in one transaction of the index.
+Contents are shared: Copy and Complete cost rows, never bytes. Files that no content refers to
+any more are removed after the transaction. The store has no clock: callers say what time it is.
+"""
+
+import json
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Final, NewType
+
+from cosfs.emulator.bodies import Bodies, FileId, Piece
+from cosfs.emulator.index import transaction
+from cosfs.emulator.intake import Received, combine_crc64
+from cosfs.emulator.refusals import Refusal
+
+ContentId = NewType("ContentId", int)
+
+_OBJECT: Final = "key, content, size, crc64, etag, modified, class, headers"
+_PART: Final = "number, content, size, crc64, etag, modified"
+_UPLOAD: Final = "id, bucket, key, initiated, class, headers"
+
+_ObjectRow = tuple[bytes, int, int, str, str, float, str, str]
+_PartRow = tuple[int, int, int, str, str, float]
+_UploadRow = tuple[str, str, bytes, float, str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """An immutable run of bytes."""
+
+    id: ContentId
+    size: int
+    crc64: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Properties:
+    """What is said about an object when it is made: *headers* are kept and given back."""
+
+    headers: Mapping[str, str]
+    storage_class: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """An object; *modified* in seconds since the epoch."""
+
+    key: str
+    content: Content
+    etag: str
+    modified: float
+    properties: Properties
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A part of an open upload."""
+
+    number: int
+    content: Content
+    etag: str
+    modified: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Upload:
+    """An open upload."""
+
+    id: str
+    bucket: str
+    key: str
+    initiated: float
+    properties: Properties
+
+
+class Store:
+    """The state of the service. No method yields."""
+
+    def __init__(self, index: sqlite3.Connection, bodies: Bodies) -> None:
+        self._index = index
+        self.bodies = bodies
+        self._pins: Counter[ContentId] = Counter()
+        self._recover()
+
+    def close(self) -> None:
+        """Close the index; nothing may be called afterwards."""
+        self._index.close()
+
+    # Buckets
+
+    def buckets(self) -> list[tuple[str, float]]:
+        """Names and times of creation, sorted."""
+        return self._index.execute("SELECT name, created FROM buckets ORDER BY name").fetchall()
+
+    def has_bucket(self, name: str) -> bool:
+        row = self._index.execute("SELECT 1 FROM buckets WHERE name = ?", (name,)).fetchone()
+        return row is not None
+
+    def make_bucket(self, name: str, *, now: float) -> None:
+        if self.has_bucket(name):
+            raise Refusal("BucketAlreadyOwnedByYou")
+        self._index.execute("INSERT INTO buckets VALUES (?, ?)", (name, now))
+
+    def remove_bucket(self, name: str) -> None:
+        """Remove an empty bucket; unfinished uploads count as contents."""
+        for table in ("objects", "uploads"):
+            query = f"SELECT 1 FROM {table} WHERE bucket = ? LIMIT 1"  # noqa: S608  # constants
+            if self._index.execute(query, (name,)).fetchone() is not None:
+                raise Refusal("BucketNotEmpty")
+        self._index.execute("DELETE FROM buckets WHERE name = ?", (name,))
+
+    # Objects
+
+    def find(self, bucket: str, key: str) -> Stored | None:
+        row: _ObjectRow | None = self._index.execute(
+            f"SELECT {_OBJECT} FROM objects WHERE bucket = ? AND key = ?",  # noqa: S608
+            (bucket, key.encode()),
+        ).fetchone()
+        return None if row is None else _stored(row)
+
+    def objects_from(self, bucket: str, start: bytes) -> Iterator[Stored]:
+        """The objects from key *start* on, in order. Not to be kept over a yield."""
+        cursor = self._index.execute(
+            f"SELECT {_OBJECT} FROM objects WHERE bucket = ? AND key >= ? ORDER BY key",  # noqa: S608
+            (bucket, start),
+        )
+        return map(_stored, cursor)
+
+    def put(self, bucket: str, stored: Stored, *, forbid_overwrite: bool = False) -> None:
+        """Make *stored* the object of its key. A refused one's content is given up."""
+        with self._giving_up(stored.content), transaction(self._index):
+            dead = self._put_rows(bucket, stored, forbid_overwrite=forbid_overwrite)
+        self._remove(dead)
+
+    def delete(self, bucket: str, key: str) -> None:
+        """Remove the object; harmless if there is none."""
+        with transaction(self._index):
+            old = self.find(bucket, key)
+            where = (bucket, key.encode())
+            self._index.execute("DELETE FROM objects WHERE bucket = ? AND key = ?", where)
+            dead = [] if old is None else self._drop(old.content.id)
+        self._remove(dead)
+
+    # Contents
+
+    def add_content(self, received: Received) -> Content:
+        """Make the received file a content. It is lost unless put into an object or part next."""
+        pieces = [] if received.file is None else [Piece(received.file, 0, received.size)]
+        content = Content(id=self._next_content(), size=received.size, crc64=received.crc64)
+        self._write_extents(content.id, pieces)
+        return content
+
+    def slice_content(self, source: Content, start: int, stop: int, *, crc64: int) -> Content:
+        """A content of the bytes from *start* to *stop* of *source*, sharing its files."""
+        content = Content(id=self._next_content(), size=stop - start, crc64=crc64)
+        self._write_extents(content.id, self.pieces(source.id, start, stop))
+        return content
+
+    def pieces(self, content: ContentId, start: int, stop: int) -> list[Piece]:
+        """Where the bytes from *start* to *stop* lie."""
+        rows: list[tuple[int, str, int, int]] = self._index.execute(
+            "SELECT start, file, offset, size FROM extents WHERE content = ? AND start < ?"
+            " AND start >= coalesce((SELECT max(start) FROM extents"
+            " WHERE content = ? AND start <= ?), 0) ORDER BY start",
+            (content, stop, content, start),
+        ).fetchall()
+        pieces = []
+        for begin, file, offset, size in rows:
+            skip = max(start - begin, 0)
+            pieces.append(Piece(FileId(file), offset + skip, min(stop - begin, size) - skip))
+        return pieces
+
+    def pin(self, content: ContentId) -> None:
+        """Keep the bytes of *content* for a reader, even if its object goes, until unpin()."""
+        self._pins[content] += 1
+
+    def unpin(self, content: ContentId) -> None:
+        """Undo one pin()."""
+        self._pins[content] -= 1
+        if self._pins[content] == 0:
+            del self._pins[content]
+            self._discard(content)
+
+    # Uploads
+
+    def begin_upload(self, upload: Upload) -> None:
+        self._index.execute(
+            "INSERT INTO uploads VALUES (?, ?, ?, ?, ?, ?)",
+            (
+                upload.id,
+                upload.bucket,
+                upload.key.encode(),
+                upload.initiated,
+                upload.properties.storage_class,
+                json.dumps(dict(upload.properties.headers)),
+            ),
+        )
+
+    def upload(self, bucket: str, key: str, upload_id: str) -> Upload:
+        """The open upload. Raises Refusal for any other id."""
+        row: _UploadRow | None = self._index.execute(
+            f"SELECT {_UPLOAD} FROM uploads WHERE id = ? AND bucket = ? AND key = ?",  # noqa: S608
+            (upload_id, bucket, key.encode()),
+        ).fetchone()
+        if row is None:
+            raise Refusal("NoSuchUpload")
+        return _upload(row)
+
+    def uploads_from(self, bucket: str, start: bytes) -> Iterator[Upload]:
+        """Open uploads in order of key and id, as objects_from()."""
+        cursor = self._index.execute(
+            f"SELECT {_UPLOAD} FROM uploads WHERE bucket = ? AND key >= ? ORDER BY key, id",  # noqa: S608
+            (bucket, start),
+        )
+        return map(_upload, cursor)
+
+    def put_part(self, upload: Upload, part: Part) -> None:
+        """Add *part*, or replace the one of its number. Raises Refusal if the upload has ended."""
+        with self._giving_up(part.content), transaction(self._index):
+            self.upload(upload.bucket, upload.key, upload.id)
+            where = (upload.id, part.number)
+            old: tuple[ContentId] | None = self._index.execute(
+                "SELECT content FROM parts WHERE upload = ? AND number = ?", where
+            ).fetchone()
+            content = part.content
+            self._index.execute(
+                "INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?, ?, ?)",
+                (*where, content.id, content.size, str(content.crc64), part.etag, part.modified),
+            )
+            dead = [] if old is None else self._drop(old[0])
+        self._remove(dead)
+
+    def parts(self, upload: Upload, *, after: int = 0, limit: int = -1) -> list[Part]:
+        """Parts with a number over *after*, ascending; at most *limit* unless negative."""
+        rows: list[_PartRow] = self._index.execute(
+            f"SELECT {_PART} FROM parts WHERE upload = ? AND number > ? ORDER BY number LIMIT ?",  # noqa: S608
+            (upload.id, after, limit),
+        ).fetchall()
+        return [_part(row) for row in rows]
+
+    def join(self, parts: Sequence[Part]) -> Content:
+        """A content of the *parts* one after the other, sharing their files."""
+        content_id, size, crc64 = self._next_content(), 0, 0
+        with transaction(self._index):
+            for part in parts:
+                self._index.execute(
+                    "INSERT INTO extents SELECT ?, start + ?, file, offset, size"
+                    " FROM extents WHERE content = ?",
+                    (content_id, size, part.content.id),
+                )
+                crc64 = combine_crc64(crc64, part.content.crc64, second_size=part.content.size)
+                size += part.content.size
+        return Content(id=content_id, size=size, crc64=crc64)
+
+    def complete(self, upload: Upload, stored: Stored, *, forbid_overwrite: bool) -> None:
+        """Replace the upload by the object made of it."""
+        with self._giving_up(stored.content), transaction(self._index):
+            dead = self._put_rows(upload.bucket, stored, forbid_overwrite=forbid_overwrite)
+            dead += self._end_rows(upload)
+        self._remove(dead)
+
+    def abort(self, upload: Upload) -> None:
+        """Forget the upload and the bytes of its parts."""
+        with transaction(self._index):
+            dead = self._end_rows(upload)
+        self._remove(dead)
+
+    # Inside
+
+    def _put_rows(self, bucket: str, stored: Stored, *, forbid_overwrite: bool) -> list[FileId]:
+        old = self.find(bucket, stored.key)
+        if old is not None and forbid_overwrite:
+            raise Refusal("FileAlreadyExists")
+        content, properties = stored.content, stored.properties
+        self._index.execute(
+            "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                bucket,
+                stored.key.encode(),
+                content.id,
+                content.size,
+                str(content.crc64),
+                stored.etag,
+                stored.modified,
+                properties.storage_class,
+                json.dumps(dict(properties.headers)),
+            ),
+        )
+        return [] if old is None else self._drop(old.content.id)
+
+    def _end_rows(self, upload: Upload) -> list[FileId]:
+        contents = [part.content.id for part in self.parts(upload)]
+        self._index.execute("DELETE FROM parts WHERE upload = ?", (upload.id,))
+        self._index.execute("DELETE FROM uploads WHERE id = ?", (upload.id,))
+        return [file for content in contents for file in self._drop(content)]
+
+    @contextmanager
+    def _giving_up(self, content: Content) -> Iterator[None]:
+        try:
+            yield
+        except Refusal:
+            self._discard(content.id)
+            raise
+
+    def _discard(self, content: ContentId) -> None:
+        with transaction(self._index):
+            dead = self._drop(content)
+        self._remove(dead)
+
+    def _next_content(self) -> ContentId:
+        self._last_content += 1
+        return ContentId(self._last_content)
+
+    def _write_extents(self, content: ContentId, pieces: Sequence[Piece]) -> None:
+        start = 0
+        rows = []
+        for piece in pieces:
+            rows.append((content, start, piece.file, piece.offset, piece.size))
+            start += piece.size
+        with transaction(self._index):
+            self._index.executemany("INSERT INTO extents VALUES (?, ?, ?, ?, ?)", rows)
+
+    def _drop(self, content: ContentId) -> list[FileId]:
+        """Remove *content* unless somebody has it; the files that nobody refers to any more."""
+        users = self._index.execute(
+            "SELECT EXISTS (SELECT 1 FROM objects WHERE content = ?1)"
+            " OR EXISTS (SELECT 1 FROM parts WHERE content = ?1)",
+            (content,),
+        ).fetchone()
+        if users[0] or self._pins[content] > 0:
+            return []
+        files: list[tuple[FileId]] = self._index.execute(
+            "DELETE FROM extents WHERE content = ? RETURNING file", (content,)
+        ).fetchall()
+        return [file for file in {row[0] for row in files} if not self._is_used(file)]
+
+    def _is_used(self, file: FileId) -> bool:
+        query = "SELECT 1 FROM extents WHERE file = ? LIMIT 1"
+        return self._index.execute(query, (file,)).fetchone() is not None
+
+    def _remove(self, files: Sequence[FileId]) -> None:
+        for file in files:
+            self.bodies.remove(file)
+
+    def _recover(self) -> None:
+        """Sweep away what a process that died had begun."""
+        with transaction(self._index):
+            self._index.execute(
+                "DELETE FROM extents WHERE content NOT IN"
+                " (SELECT content FROM objects UNION SELECT content FROM parts)"
+            )
+            last: tuple[int] = self._index.execute(
+                "SELECT max((SELECT coalesce(max(content), 0) FROM objects),"
+                " (SELECT coalesce(max(content), 0) FROM parts))"
+            ).fetchone()
+        self._last_content = last[0]
+        files: list[tuple[FileId]] = self._index.execute(
+            "SELECT DISTINCT file FROM extents"
+        ).fetchall()
+        self.bodies.sweep({row[0] for row in files})
+
+
+def _stored(row: _ObjectRow) -> Stored:
+    key, content, size, crc64, etag, modified, storage_class, headers = row
+    return Stored(
+        key=key.decode(),
+        content=Content(id=ContentId(content), size=size, crc64=int(crc64)),
+        etag=etag,
+        modified=modified,
+        properties=Properties(headers=json.loads(headers), storage_class=storage_class),
+    )
+
+
+def _upload(row: _UploadRow) -> Upload:
+    upload_id, bucket, key, initiated, storage_class, headers = row
+    return Upload(
+        id=upload_id,
+        bucket=bucket,
+        key=key.decode(),
+        initiated=initiated,
+        properties=Properties(headers=json.loads(headers), storage_class=storage_class),
+    )
+
+
+def _part(row: _PartRow) -> Part:
+    number, content, size, crc64, etag, modified = row
+    return Part(
+        number=number,
+        content=Content(id=ContentId(content), size=size, crc64=int(crc64)),
+        etag=etag,
+        modified=modified,
+    )
