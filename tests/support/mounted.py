@@ -1,0 +1,105 @@
+"""A real mount of an emulator's bucket, in a process of its own, for as long as a block runs."""
+
+import os
+import select
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from tests.support.emulated import BUCKET, SECRET_ID, SECRET_KEY, EmulatorProcess
+
+READY_TIMEOUT_S: Final = 30.0
+END_TIMEOUT_S: Final = 20.0
+COSFS: Final = (sys.executable, "-m", "cosfs.cli.main")
+
+
+@dataclass(frozen=True, slots=True)
+class Mounted:
+    """A mount that answers. *log* is what its process writes to stderr."""
+
+    path: Path
+    process: subprocess.Popen[str]
+    log: Path
+
+    def unmount(self) -> None:
+        """Unmount as users do and wait for the process; nothing may have gone wrong in it."""
+        subprocess.run(["fusermount3", "-u", str(self.path)], check=True, timeout=END_TIMEOUT_S)
+        code = self.process.wait(timeout=END_TIMEOUT_S)
+        assert code == 0, f"exit code {code}: {self.log.read_text()}"
+
+
+def mount_environment(emulator_url: str | None = None, **more: str) -> dict[str, str]:
+    """What a cosfs command needs: the keys of the emulator's account, and its address if given."""
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("COS", "TENCENTCLOUD", "XDG_RUNTIME"))
+    }
+    environment |= {"COS_SECRET_ID": SECRET_ID, "COS_SECRET_KEY": SECRET_KEY}
+    if emulator_url is not None:
+        environment["COS_ENDPOINT"] = emulator_url
+    return environment | more
+
+
+@contextmanager
+def mounted(
+    emulator: EmulatorProcess,
+    *,
+    source: str = BUCKET,
+    options: Sequence[str] = (),
+    environment: Mapping[str, str] | None = None,
+) -> Iterator[Mounted]:
+    """Mount *source* in a new directory; *options* are words of the command line.
+
+    However the block ends, the mount is gone and its process too.
+    """
+    with tempfile.TemporaryDirectory(prefix="cosfs-test-") as directory:
+        path = Path(directory, "mount")
+        path.mkdir()
+        log = Path(directory, "log")
+        command = [*COSFS, "mount", source, str(path), "--foreground", *options]
+        with log.open("w") as errors:
+            process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=errors,
+                text=True,
+                env={**mount_environment(emulator.url), **(environment or {})},
+            )
+        try:
+            _await_ready(process, log)
+            yield Mounted(path, process, log)
+        finally:
+            end_mount(path, process)
+
+
+def end_mount(path: Path, process: subprocess.Popen[str]) -> None:
+    """Detach what is mounted on *path*, then end *process*."""
+    if os.path.ismount(path) or process.poll() is None:
+        subprocess.run(
+            ["fusermount3", "-u", "-z", str(path)],
+            check=False,
+            capture_output=True,
+            timeout=END_TIMEOUT_S,
+        )
+    try:
+        process.wait(timeout=END_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(timeout=END_TIMEOUT_S)
+    if process.stdout is not None:
+        process.stdout.close()
+
+
+def _await_ready(process: subprocess.Popen[str], log: Path) -> None:
+    assert process.stdout is not None
+    line = ""
+    if select.select([process.stdout], [], [], READY_TIMEOUT_S)[0]:
+        line = process.stdout.readline()
+    assert line.startswith("mounted "), f"no mount: {line!r} {log.read_text()}"
