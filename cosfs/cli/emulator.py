@@ -5,11 +5,7 @@ import os
 import sqlite3
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:  # the server's modules load when it runs: the other commands start faster
-    from cosfs.emulator.run import Settings
-    from cosfs.emulator.signature import Account
+from typing import Final
 
 _DEFAULT_BUCKET: Final = "examplebucket-1250000000"
 _EXAMPLE_ID: Final = "AKIDEXAMPLEexampleEXAMPLEexample0001"
@@ -70,45 +66,23 @@ def run(arguments: argparse.Namespace) -> int:
     """Serve until SIGINT or SIGTERM; the status of the process."""
     from cosfs.emulator.faults import FaultSyntaxError
     from cosfs.emulator.refusals import Refusal
-    from cosfs.emulator.run import run as run_emulator
+    from cosfs.emulator.run import Settings, serve_until_signal
 
-    try:
-        settings = _settings(arguments)
-    except FaultSyntaxError as error:
-        print(f"cosfs emulator: {error}", file=sys.stderr)
-        return _USAGE_ERROR
-
-    def ready(url: str) -> None:
-        print(
-            f"cosfs emulator listening on {url} buckets={','.join(settings.buckets)}", flush=True
-        )
-
-    try:
-        run_emulator(settings, ready)
-    except Refusal as error:
-        print(f"cosfs emulator: {error.message}", file=sys.stderr)
-        return _USAGE_ERROR
-    except (OSError, sqlite3.Error) as error:
-        print(f"cosfs emulator: {error}", file=sys.stderr)
-        return _FAILURE
-    return 0
-
-
-def _settings(arguments: argparse.Namespace) -> "Settings":
-    from cosfs.emulator.api import Access, Pace
-    from cosfs.emulator.faults import parse_fault
-    from cosfs.emulator.run import Settings
-
-    return Settings(
+    secret_id, secret_key = _keys()
+    settings = Settings(
         root=arguments.root,
         host=arguments.host,
         port=arguments.port,
         buckets=arguments.bucket or [_DEFAULT_BUCKET],
-        access=Access(accounts=_accounts(), anonymous=arguments.anonymous),
+        secret_id=secret_id,
+        secret_key=secret_key,
+        token=os.environ.get("COS_TOKEN") or None,
+        anonymous=arguments.anonymous,
         tls=(arguments.tls_cert, arguments.tls_key) if arguments.tls_cert else None,
-        faults=[parse_fault(line) for line in arguments.fault],
+        faults=arguments.fault,
         seed=arguments.seed,
-        pace=Pace(latency_s=arguments.latency, bandwidth=arguments.bandwidth),
+        latency_s=arguments.latency,
+        bandwidth=arguments.bandwidth,
         admin=arguments.admin,
         md5=not arguments.no_md5,
         clock_offset_s=arguments.clock_offset,
@@ -116,17 +90,28 @@ def _settings(arguments: argparse.Namespace) -> "Settings":
         quiet=arguments.quiet,
     )
 
+    def ready(url: str) -> None:
+        buckets = ",".join(settings.buckets)
+        print(f"cosfs emulator listening on {url} buckets={buckets}", flush=True)
 
-def _accounts() -> "dict[str, Account]":
-    """The one account, from the environment; with COS_TOKEN a temporary one."""
-    from cosfs.emulator.signature import Account
+    try:
+        serve_until_signal(settings, ready)
+    except (FaultSyntaxError, Refusal) as error:
+        print(f"cosfs emulator: {error}", file=sys.stderr)
+        return _USAGE_ERROR
+    except (OSError, sqlite3.Error) as error:
+        print(f"cosfs emulator: {error}", file=sys.stderr)
+        return _FAILURE
+    return 0
 
+
+def _keys() -> tuple[str, str]:
+    """The account from the environment, or the example one, which is printed then."""
     secret_id, secret_key = os.environ.get("COS_SECRET_ID"), os.environ.get("COS_SECRET_KEY")
-    if not secret_id or not secret_key:
-        secret_id, secret_key = _EXAMPLE_ID, _EXAMPLE_KEY
-        print(f"export COS_SECRET_ID={secret_id} COS_SECRET_KEY={secret_key}", flush=True)
-    token = os.environ.get("COS_TOKEN") or None
-    return {secret_id: Account(secret_id=secret_id, secret_key=secret_key, token=token)}
+    if secret_id and secret_key:
+        return secret_id, secret_key
+    print(f"export COS_SECRET_ID={_EXAMPLE_ID} COS_SECRET_KEY={_EXAMPLE_KEY}", file=sys.stderr)
+    return _EXAMPLE_ID, _EXAMPLE_KEY
 
 
 if __name__ == "__main__":

@@ -8,17 +8,19 @@ from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TextIO
 
 import trio
 
 from cosfs.emulator.api import Access, Api, Pace
 from cosfs.emulator.bodies import DiskBodies, MemoryBodies
 from cosfs.emulator.buckets import check_bucket_name
-from cosfs.emulator.faults import Fault, Faults
+from cosfs.emulator.faults import Faults, parse_fault
 from cosfs.emulator.index import open_index
 from cosfs.emulator.requestlog import RequestLog
 from cosfs.emulator.server import serve
-from cosfs.emulator.service import Limits, Service
+from cosfs.emulator.service import Service
+from cosfs.emulator.signature import Account
 from cosfs.emulator.store import Store
 
 
@@ -30,11 +32,15 @@ class Settings:
     host: str
     port: int
     buckets: Sequence[str]
-    access: Access
-    tls: tuple[Path, Path] | None = None  # certificate and key, PEM
-    faults: Sequence[Fault] = ()
+    secret_id: str
+    secret_key: str
+    token: str | None = None  # the account is a temporary one, and this is needed too
+    anonymous: bool = False
+    tls: tuple[Path, Path | None] | None = None  # certificate and key, PEM
+    faults: Sequence[str] = ()
     seed: int = 0
-    pace: Pace = Pace()
+    latency_s: float = 0.0
+    bandwidth: float | None = None  # bytes a second, each request
     admin: bool = False
     md5: bool = True
     clock_offset_s: float = 0.0
@@ -42,37 +48,41 @@ class Settings:
     quiet: bool = False
 
 
-def run(settings: Settings, ready: Callable[[str], None]) -> None:
-    """Serve until SIGINT or SIGTERM. *ready* is told the URL when connections are accepted."""
+def serve_until_signal(settings: Settings, ready: Callable[[str], None]) -> None:
+    """Serve until SIGINT or SIGTERM. *ready* is told the URL when connections are accepted.
+
+    Raises FaultSyntaxError or Refusal for settings that make no sense, OSError from the system.
+    """
     tls = None
     if settings.tls is not None:
         tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         tls.load_cert_chain(*settings.tls)
+    faults = Faults(seed=settings.seed)
+    faults.set([parse_fault(line) for line in settings.faults])
     with ExitStack() as stack:
-        store = _open_store(settings)
-        stack.callback(store.close)
+        service = Service(
+            store=_open_store(settings, stack),
+            clock=lambda: time.time() + settings.clock_offset_s,
+            md5=settings.md5,
+        )
         api = Api(
-            Service(
-                store=store,
-                clock=lambda: time.time() + settings.clock_offset_s,
-                limits=Limits(),
-                md5=settings.md5,
-            ),
-            settings.access,
-            faults=_faults(settings),
+            service,
+            _access(settings),
+            faults=faults,
             log=RequestLog(_line_writer(settings, stack)),
-            pace=settings.pace,
+            pace=Pace(latency_s=settings.latency_s, bandwidth=settings.bandwidth),
             admin=settings.admin,
         )
         trio.run(_serve_until_signal, api, settings, tls, ready)
 
 
-def _open_store(settings: Settings) -> Store:
+def _open_store(settings: Settings, stack: ExitStack) -> Store:
     if settings.root is None:
         store = Store(open_index(None), MemoryBodies())
     else:
         bodies = DiskBodies(settings.root / "bodies")
         store = Store(open_index(settings.root / "index.sqlite"), bodies)
+    stack.callback(store.close)
     for bucket in settings.buckets:
         check_bucket_name(bucket)
         if not store.has_bucket(bucket):
@@ -80,16 +90,17 @@ def _open_store(settings: Settings) -> Store:
     return store
 
 
-def _faults(settings: Settings) -> Faults:
-    faults = Faults(seed=settings.seed)
-    faults.set(settings.faults)
-    return faults
+def _access(settings: Settings) -> Access:
+    account = Account(
+        secret_id=settings.secret_id, secret_key=settings.secret_key, token=settings.token
+    )
+    return Access(accounts={account.secret_id: account}, anonymous=settings.anonymous)
 
 
 def _line_writer(settings: Settings, stack: ExitStack) -> Callable[[str], None] | None:
     if settings.quiet:
         return None
-    stream = sys.stderr
+    stream: TextIO = sys.stderr
     if settings.log is not None:
         stream = stack.enter_context(settings.log.open("a", buffering=1, encoding="utf-8"))
     return lambda line: print(line, file=stream, flush=True)  # the log is output

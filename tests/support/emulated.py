@@ -208,7 +208,7 @@ class EmulatorProcess:
 
 @contextmanager
 def emulator_process(*arguments: str) -> Iterator[EmulatorProcess]:
-    """Run ``cosfs emulator`` on a free port; ``--memory`` unless *arguments* say where to store."""
+    """Run ``cosfs emulator`` on a free port; in memory unless *arguments* name a --root."""
     places = {"--memory", "--root"}
     where = () if places & set(arguments) else ("--memory",)
     command = [sys.executable, "-m", "cosfs.cli.emulator", "--port", "0", "--admin", "--quiet"]
