@@ -1,0 +1,126 @@
+"""The mount's one byte budget: what is written and not yet stored, and what is read.
+
+Invariants: ``leaving <= used``; a waiter waits only while bytes are leaving.
+Knows neither files nor COS: those who hold bytes register how they can let go of them.
+"""
+
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import trio
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    size: int
+    granted: trio.Event = field(default_factory=trio.Event)
+
+
+class MemoryLimiter:
+    """Grants bytes of one budget in order of arrival.
+
+    *leaving* is the share of *used* that is on its way to COS and returns by itself. When a writer
+    has to wait and too little is leaving, the *press* hook sends some of what is only buffered. If
+    nothing at all is leaving then, the first waiter is let through: over the budget by one write,
+    never stuck.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.used = 0
+        self.leaving = 0
+        self._waiters: deque[_Waiter] = deque()
+        self._reclaim: Callable[[int], int] = lambda _size: 0
+        self._press: Callable[[], None] = lambda: None
+
+    def __repr__(self) -> str:
+        return (
+            f"<MemoryLimiter used={self.used} leaving={self.leaving} limit={self.limit}"
+            f" waiting={len(self._waiters)}>"
+        )
+
+    def on_shortage(
+        self,
+        *,
+        reclaim: Callable[[int], int] | None = None,
+        press: Callable[[], None] | None = None,
+    ) -> None:
+        """Register what to do when bytes run short; neither hook may call back into the limiter
+        but for ``depart``.
+
+        *reclaim(size)* drops cached bytes, about *size* of them, and returns how many it dropped;
+        *press()* makes buffered bytes leave.
+        """
+        self._reclaim = reclaim or self._reclaim
+        self._press = press or self._press
+
+    @property
+    def wants_more_leaving(self) -> bool:
+        """Whether *press* should send more: a quarter of the budget on its way keeps COS busy."""
+        return self.leaving < self.limit // 4
+
+    def try_acquire(self, size: int) -> bool:
+        """Take *size* bytes if they are free and nobody waits. Does not yield."""
+        if self._waiters:
+            return False
+        return self._take(size)
+
+    async def acquire(self, size: int) -> None:
+        """Wait until *size* bytes fit the budget, in order of arrival. Cancel to give up."""
+        if self.try_acquire(size):
+            return
+        waiter = _Waiter(size)
+        self._waiters.append(waiter)
+        self._serve()
+        try:
+            await waiter.granted.wait()
+        except trio.Cancelled:
+            self._abandon(waiter)
+            raise
+
+    def release(self, size: int) -> None:
+        """Return *size* bytes and serve the first waiters. Does not yield."""
+        self.used -= size
+        assert self.leaving <= self.used, self
+        self._serve()
+
+    def depart(self, size: int) -> None:
+        """Mark *size* of the used bytes as on their way to COS. Does not yield."""
+        self.leaving += size
+
+    def arrive(self, size: int) -> None:
+        """Release *size* bytes that had departed, stored or given up. Does not yield."""
+        self.leaving -= size
+        self.release(size)
+
+    def stay(self, size: int) -> None:
+        """Take ``depart`` back: *size* bytes were not stored, and are still held."""
+        self.leaving -= size
+        self._serve()
+
+    def _take(self, size: int) -> bool:
+        if self.used + size > self.limit:
+            self.used -= self._reclaim(self.used + size - self.limit)
+        if self.used + size > self.limit:
+            return False
+        self.used += size
+        return True
+
+    def _serve(self) -> None:
+        while self._waiters:
+            waiter = self._waiters[0]
+            if not self._take(waiter.size):
+                # press() makes bytes depart, it never releases any: no recursion into here.
+                self._press()
+                if self.leaving:
+                    return
+                self.used += waiter.size
+            self._waiters.popleft()
+            waiter.granted.set()
+
+    def _abandon(self, waiter: _Waiter) -> None:
+        if waiter.granted.is_set():
+            self.release(waiter.size)
+        else:
+            self._waiters.remove(waiter)

@@ -1,0 +1,261 @@
+"""Our side of one multipart upload: parts go out in parallel, in any order, while more arrive.
+
+The session's tasks live in its own nursery, opened inside ``run``, which the mount's nursery
+starts. It never throws into that nursery: errors of the service are its outcome.
+"""
+
+import contextlib
+import logging
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Final
+
+import trio
+
+from cosfs.cos.checksum import combine
+from cosfs.cos.client import CosClient
+from cosfs.cos.model import (
+    MAX_OBJECT_SIZE,
+    MAX_PARTS,
+    ByteRange,
+    CopySource,
+    Key,
+    ObjectProperties,
+    Part,
+    StoredObject,
+    UploadId,
+)
+from cosfs.errors import CosError, CosfsError, FileTooLarge, UploadFailed
+from cosfs.transfer.blocks import Version
+from cosfs.transfer.memory import MemoryLimiter
+from cosfs.transfer.parts import (
+    Buffered,
+    CopyPart,
+    Hole,
+    Piece,
+    PlannedPart,
+    buffered_size,
+)
+
+_log = logging.getLogger(__name__)
+
+_ZEROS: Final = bytes(256 << 10)
+_ABORT_TIMEOUT_S: Final = (
+    20.0  # an upload that cannot be aborted by then is left for a lifecycle rule
+)
+
+
+class UploadState(StrEnum):
+    """See UploadSession."""
+
+    OPEN = "open"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    ABORTED = "aborted"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UploadTarget:
+    """What an upload makes, and the object that its unchanged ranges come from."""
+
+    key: Key
+    properties: ObjectProperties
+    base: Version | None = None
+
+    def base_range(self, span: ByteRange) -> CopySource:
+        assert self.base is not None
+        return CopySource(key=self.base.key, span=span, if_match=self.base.etag)
+
+
+async def assemble(
+    client: CosClient, target: UploadTarget, pieces: Iterable[Piece]
+) -> list[bytes]:
+    """The bytes of *pieces*, as chunks; base ranges are read, and PreconditionFailed if replaced.
+
+    They are few and under 1 MiB each, so they are not charged: an upload that waited for memory
+    could stop the very uploads that are to free it.
+    """
+    body: list[bytes] = []
+    for piece in pieces:
+        if isinstance(piece, Buffered):
+            body.extend(piece.chunks)
+        elif isinstance(piece, Hole):
+            body.extend([_ZEROS] * (piece.size // len(_ZEROS)))
+            body.append(_ZEROS[: piece.size % len(_ZEROS)])
+        else:
+            source = target.base_range(piece.span)
+            await client.get_object(
+                source.key, piece.span, if_match=source.if_match, sink=body.append
+            )
+    return [chunk for chunk in body if chunk]
+
+
+class UploadSession:
+    """One multipart upload.
+
+    ========== ===================== ==========================================================
+    state      becomes               when
+    ========== ===================== ==========================================================
+    OPEN       COMPLETED             ``complete`` succeeded
+    OPEN       FAILED                a part, or the completion, failed for good
+    OPEN       ABORTED               ``abort``
+    ========== ===================== ==========================================================
+
+    Buffered bytes given to ``submit`` are the session's: it releases them from the budget whether
+    they were stored or not.
+    """
+
+    def __init__(
+        self,
+        client: CosClient,
+        memory: MemoryLimiter,
+        target: UploadTarget,
+        *,
+        parallel: int,
+    ) -> None:
+        self.target = target
+        self.key = target.key
+        self.state = UploadState.OPEN
+        self.error: Exception | None = None
+        self.submitted = 0  # parts given to the session; also the last part's number
+        self.size = 0  # bytes of those parts
+        self._client = client
+        self._memory = memory
+        self._parallel = parallel
+        self._upload_id: UploadId | None = None
+        self._parts: dict[int, Part] = {}
+        self._stored: StoredObject | None = None
+        self._jobs, self._taken_jobs = trio.open_memory_channel[tuple[int, PlannedPart]](MAX_PARTS)
+        self._scope = trio.CancelScope()
+        self._ended = trio.Event()
+
+    def __repr__(self) -> str:
+        return (
+            f"<UploadSession {self.key} {self.state.name} parts={len(self._parts)}"
+            f" in_flight={self.submitted - len(self._parts)} bytes={self.size}>"
+        )
+
+    async def run(self) -> None:
+        """Initiate the upload and send parts until ``complete`` or ``abort``."""
+        try:
+            with self._scope:
+                self._upload_id = await self._client.initiate_multipart_upload(
+                    self.key, properties=self.target.properties
+                )
+                async with trio.open_nursery() as nursery:
+                    for _ in range(self._parallel):
+                        nursery.start_soon(self._work)
+        except* Exception as errors:  # noqa: BLE001 - a bug here must fail this file, not the mount
+            self._fail(_first(errors))
+        finally:
+            self._drop_jobs()
+            self._ended.set()
+
+    def submit(self, part: PlannedPart) -> None:
+        """Let *part* be the next part; its buffered bytes are charged already. Does not yield.
+
+        Past COS's limits the session fails with FileTooLarge.
+        """
+        self._memory.depart(buffered_size(part))
+        if self.submitted == MAX_PARTS or self.size + part.size > MAX_OBJECT_SIZE:
+            limits = f"{MAX_PARTS} parts and {MAX_OBJECT_SIZE} bytes"
+            self._fail(FileTooLarge(f"{self.key!r} is past COS's limits of {limits}"))
+            self._scope.cancel()
+        self.submitted += 1
+        self.size += part.size
+        if self.state is UploadState.OPEN and not self._ended.is_set():
+            self._jobs.send_nowait((self.submitted, part))
+        else:
+            self._memory.arrive(buffered_size(part))
+
+    def finish(self) -> None:
+        """Say that no part follows; ``run`` returns when those on their way are done."""
+        self._jobs.close()
+
+    async def complete(self) -> StoredObject:
+        """Wait for every part, then make the object.
+
+        Raises UploadFailed from the first error; the object at the key is then the old one.
+        """
+        self.finish()
+        await self._ended.wait()
+        if self.state is UploadState.OPEN and len(self._parts) == self.submitted:
+            await self._complete()
+        if self._stored is None:
+            raise UploadFailed(self.key, str(self.error or "interrupted")) from self.error
+        return self._stored
+
+    async def abort(self) -> None:
+        """Stop sending and give the upload up. Shielded, and over within seconds."""
+        if self.state is UploadState.OPEN:
+            self.state = UploadState.ABORTED
+        self._scope.cancel()
+        self.finish()
+        with trio.move_on_after(_ABORT_TIMEOUT_S, shield=True):
+            await self._ended.wait()
+            await self._discard()
+
+    async def _complete(self) -> None:
+        assert self._upload_id is not None
+        parts = [self._parts[number] for number in sorted(self._parts)]
+        try:
+            self._stored = await self._client.complete_multipart_upload(
+                self.key, self._upload_id, parts, crc64=_combined_crc64(parts)
+            )
+        except CosError as error:
+            self._fail(error)
+        else:
+            self.state = UploadState.COMPLETED
+
+    async def _work(self) -> None:
+        async for number, part in self._taken_jobs:
+            try:
+                self._parts[number] = await self._store(number, part)
+            finally:
+                self._memory.arrive(buffered_size(part))
+
+    async def _store(self, number: int, part: PlannedPart) -> Part:
+        assert self._upload_id is not None
+        if isinstance(part, CopyPart):
+            source = self.target.base_range(part.span)
+            return await self._client.upload_part_copy(self.key, self._upload_id, number, source)
+        body = await assemble(self._client, self.target, part.pieces)
+        return await self._client.upload_part(self.key, self._upload_id, number, body)
+
+    def _fail(self, error: Exception) -> None:
+        bug = None if isinstance(error, CosfsError) else error
+        _log.warning("upload failed key=%s error=%s", self.key, error, exc_info=bug)
+        self.state = UploadState.FAILED
+        self.error = error
+
+    def _drop_jobs(self) -> None:
+        with contextlib.suppress(trio.WouldBlock, trio.EndOfChannel):
+            while True:
+                _number, part = self._taken_jobs.receive_nowait()
+                self._memory.arrive(buffered_size(part))
+        self._taken_jobs.close()
+
+    async def _discard(self) -> None:
+        if self._upload_id is None or self.state is UploadState.COMPLETED:
+            return
+        try:
+            await self._client.abort_multipart_upload(self.key, self._upload_id)
+        except CosError as error:
+            _log.warning("upload not aborted key=%s error=%s", self.key, error)
+
+
+def _combined_crc64(parts: Sequence[Part]) -> int | None:
+    """The whole object's CRC64; None as soon as one part's is unknown."""
+    crc64 = 0
+    for part in parts:
+        if part.crc64 is None:
+            return None
+        crc64 = combine(crc64, part.crc64, part.size)
+    return crc64
+
+
+def _first(errors: ExceptionGroup[Exception]) -> Exception:
+    """Any one of the errors: the siblings of the first failed part were cancelled with it."""
+    error = errors.exceptions[0]
+    return _first(error) if isinstance(error, ExceptionGroup) else error
