@@ -7,6 +7,7 @@ know beyond that in headers of our own. Pure: no requests, no clock.
 import mimetypes
 import os
 import stat
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -87,6 +88,14 @@ class AttributeChange:
         # chmod(2) hands over permission bits; the type of an inode is not to be changed.
         changed = replace(changed, mode=attributes.kind | stat.S_IMODE(changed.mode))
         return attributes if changed == attributes else replace(changed, ctime_ns=now_ns)
+
+
+def new_attributes(mode: int, uid: int, gid: int) -> Attributes:
+    """Of a file or directory made now; *mode* has its type bits."""
+    now = time.time_ns()
+    return Attributes(
+        mode=mode, uid=uid, gid=gid, size=0, mtime_ns=now, ctime_ns=now, atime_ns=now
+    )
 
 
 class AttributeCodec:

@@ -41,7 +41,7 @@ class NamespaceReader:
     ) -> None:
         self.ttl_s = ttl_s
         self.inodes = InodeTable(codec.implicit_directory())
-        self._codec = codec
+        self.codec = codec
         self._prefix = prefix
         self._listings = ListingCache(ttl_s)
         self._finder = Finder(client, codec, self._listings)
@@ -189,7 +189,7 @@ class NamespaceReader:
     def _found(self, info: ObjectInfo) -> Found:
         """What the mount itself has just stored."""
         return Found(
-            attributes=self._codec.from_object(info), checked=trio.current_time(), info=info
+            attributes=self.codec.from_object(info), checked=trio.current_time(), info=info
         )
 
     def _listed_entry(self, directory: Node, prefix: str, entry: ListedEntry) -> DirectoryEntry:
@@ -198,11 +198,11 @@ class NamespaceReader:
             return DirectoryEntry(name=entry.name, attributes=node.attributes, exact=True)
         info = self._finder.recall(prefix, entry)
         if info is not None:
-            attributes = self._codec.from_object(info)
+            attributes = self.codec.from_object(info)
         elif entry.object is not None:
-            attributes = self._codec.from_listing(entry.object)
+            attributes = self.codec.from_listing(entry.object)
         else:
-            attributes = self._codec.implicit_directory()
+            attributes = self.codec.implicit_directory()
         return DirectoryEntry(name=entry.name, attributes=attributes, exact=info is not None)
 
     def _require_directory(self, node: Node) -> None:

@@ -25,6 +25,7 @@ from cosfs.namespace.attributes import (
     AttributeChange,
     AttributeCodec,
     Attributes,
+    new_attributes,
 )
 from cosfs.namespace.inodes import NEVER, Node
 from cosfs.namespace.listings import ListedEntry, split_key
@@ -77,16 +78,7 @@ class Namespace(NamespaceReader):
         """PUT the marker. Raises EntryExists."""
         if await self._find_child(parent, name) is not None:
             raise EntryExists(f"{name!r} is there already")
-        now_ns = time.time_ns()
-        attributes = Attributes(
-            mode=stat.S_IFDIR | stat.S_IMODE(mode),
-            uid=uid,
-            gid=gid,
-            size=0,
-            mtime_ns=now_ns,
-            ctime_ns=now_ns,
-            atime_ns=now_ns,
-        )
+        attributes = new_attributes(stat.S_IFDIR | stat.S_IMODE(mode), uid, gid)
         prefix = checked_key(f"{self.key_of(parent)}{name}/")
         info = await self._put_marker(prefix, attributes, NEW_DIRECTORY)
         with self._listings.request() as began:
@@ -285,7 +277,7 @@ class Namespace(NamespaceReader):
             kept = NEW_DIRECTORY if stored is None else stored.properties
             info = await self._put_marker(key, changed, kept)
         else:
-            metadata = self._codec.to_metadata(changed, keep=stored.properties.metadata)
+            metadata = self.codec.to_metadata(changed, keep=stored.properties.metadata)
             properties = replace(stored.properties, metadata=metadata)
             info = await self._mover.rewrite(stored, key, properties)
             self._note(info)
@@ -294,7 +286,7 @@ class Namespace(NamespaceReader):
     async def _put_marker(
         self, key: Key, attributes: Attributes, kept: ObjectProperties
     ) -> ObjectInfo:
-        metadata = self._codec.to_metadata(attributes, keep=kept.metadata)
+        metadata = self.codec.to_metadata(attributes, keep=kept.metadata)
         properties = replace(kept, metadata=metadata)
         stored = await self._client.put_object(key, [], properties=properties)
         info = ObjectInfo(

@@ -1,0 +1,267 @@
+"""What a POSIX filesystem does, in terms of names, open files and commits. Runs without FUSE.
+
+Nodes and handles stand for inode and handle numbers; attributes of a file that is being changed
+come from its OpenFile, everybody else's from the namespace.
+"""
+
+import itertools
+import logging
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Final
+
+import trio
+
+from cosfs.cos.model import MIN_PART_SIZE, ByteRange
+from cosfs.errors import CosfsError, IsADirectory, NotADirectory
+from cosfs.fs.handles import DirectoryHandle, FileHandle
+from cosfs.fs.openfile import Engines, OpenFile
+from cosfs.namespace.attributes import AttributeChange, Attributes
+from cosfs.namespace.inodes import Node
+from cosfs.transfer.prefetch import Prefetcher
+
+_log = logging.getLogger(__name__)
+
+# A lookup that the kernel made on the way to an open counts as the open's own check.
+_JUST_CHECKED_S: Final = 0.1
+_READERS_IN_BUDGET: Final = 8  # this many readers may fill the memory with what they read ahead
+_PATH_MAX: Final = 4096  # Linux: the longest target of a symlink
+
+StillHeld = Callable[[int, int], bool]
+"""Whether a thread (pid) holds another descriptor of an inode besides the one it is closing."""
+
+
+class Filesystem:
+    """The files of one mount: open files by node, handles by number."""
+
+    def __init__(self, engines: Engines, *, still_held: StillHeld) -> None:
+        self.namespace = engines.namespace
+        self._engines = engines
+        self._still_held = still_held
+        self._files: dict[Node, OpenFile] = {}
+        self._handles: dict[int, FileHandle] = {}
+        self._directories: dict[int, DirectoryHandle] = {}
+        self._numbers = itertools.count(1)
+        engines.memory.on_shortage(press=self._press)
+
+    def node(self, inode: int) -> Node:
+        return self.namespace.inodes.get(inode)
+
+    def handle(self, number: int) -> FileHandle:
+        return self._handles[number]
+
+    async def lookup(self, parent: Node, name: str) -> Node:
+        return await self.namespace.lookup(parent, name)
+
+    async def attributes(self, node: Node) -> Attributes:
+        """The attributes as they are now; asks COS when they are too old."""
+        await self.namespace.refresh(node)
+        return self.known_attributes(node)
+
+    def known_attributes(self, node: Node) -> Attributes:
+        file = self._files.get(node)
+        return node.attributes if file is None else file.attributes
+
+    async def set_attributes(
+        self, node: Node, change: AttributeChange, *, size: int | None = None
+    ) -> Attributes:
+        """chmod, chown, utimens and truncate in one; a truncation by name is committed at once."""
+        file = self._files.get(node)
+        if size is not None:
+            await self._truncate(node, size)
+        if change == AttributeChange():
+            pass
+        elif file is not None:
+            await file.change_attributes(change)
+        else:
+            await self.namespace.set_attributes(node, change)
+        return self.known_attributes(node)
+
+    async def open(self, node: Node, *, writable: bool, pid: int) -> FileHandle:
+        """Open a file, as COS has it now (close-to-open). Raises NoSuchEntry if it is gone."""
+        if node.is_directory:
+            raise IsADirectory(f"{node.name!r} is a directory")
+        recent = trio.current_time() - node.checked < _JUST_CHECKED_S
+        await self.namespace.refresh(node, force=not recent)
+        return self._open(node, writable=writable, pid=pid)
+
+    def create(self, parent: Node, name: str, attributes: Attributes, *, pid: int) -> FileHandle:
+        """Make a file that COS learns of when it is committed. Does not yield."""
+        node = self.namespace.create(parent, name, attributes)
+        handle = self._open(node, writable=True, pid=pid)
+        handle.file.begin_new()
+        return handle
+
+    async def read(self, handle: FileHandle, offset: int, size: int) -> bytes:
+        if size == 0:
+            return b""
+        return await handle.file.read(ByteRange(offset, offset + size), handle.prefetcher)
+
+    async def flush(self, handle: FileHandle) -> None:
+        """One descriptor of the handle is being closed: commit, and raise what went wrong.
+
+        ``echo x > f`` closes one descriptor of a still empty file before it writes through
+        another. Storing the empty file then would destroy the old one too early.
+        """
+        if not handle.writable:
+            return
+        if handle.file.untouched and self._still_held(handle.pid, handle.file.node.inode):
+            return
+        await handle.file.commit()
+
+    async def fsync(self, handle: FileHandle) -> None:
+        await handle.file.commit()
+
+    async def release(self, handle: FileHandle) -> None:
+        """The last descriptor of the handle is closed. Nobody hears of errors any more."""
+        del self._handles[handle.number]
+        await self._let_go(handle.file)
+
+    async def make_symlink(
+        self, parent: Node, name: str, target: str, attributes: Attributes
+    ) -> Node:
+        """Store a symlink: a file whose content is its target."""
+        node = self.namespace.create(parent, name, attributes)
+        file = self._hold(node)
+        try:
+            file.begin_new()
+            await file.write(0, target.encode())
+            await file.commit()
+        finally:
+            await self._let_go(file)
+        return node
+
+    async def read_link(self, node: Node) -> str:
+        file = self._hold(node)
+        try:
+            target = await file.read(ByteRange(0, _PATH_MAX), self._prefetcher())
+        finally:
+            await self._let_go(file)
+        return target.decode(errors="replace")
+
+    async def open_directory(self, node: Node) -> DirectoryHandle:
+        if not node.is_directory:
+            raise NotADirectory(f"{node.name!r} is not a directory")
+        handle = DirectoryHandle(next(self._numbers), node, entries=[])
+        self._directories[handle.number] = handle
+        self.namespace.inodes.pin(node)
+        return handle
+
+    async def read_directory(self, number: int, start: int) -> DirectoryHandle:
+        """The handle, its entries taken anew when reading starts at the beginning."""
+        handle = self._directories[number]
+        if start == 0:
+            handle.entries = await self.namespace.entries(handle.directory)
+        return handle
+
+    def release_directory(self, number: int) -> None:
+        handle = self._directories.pop(number)
+        self.namespace.inodes.unpin(handle.directory)
+
+    async def unlink(self, parent: Node, name: str) -> None:
+        """Remove a file's name; those who have it open keep it, and it leaves nothing on COS."""
+        node = await self.namespace.lookup(parent, name)
+        if node.is_directory:
+            raise IsADirectory(f"{name!r} is a directory")
+        async with self._held([node], commit=False):
+            await self.namespace.remove_file(node)
+
+    async def remove_directory(self, parent: Node, name: str) -> None:
+        node = await self.namespace.lookup(parent, name)
+        if not node.is_directory:
+            raise NotADirectory(f"{name!r} is not a directory")
+        await self.namespace.remove_directory(node)
+
+    async def rename(
+        self, parent: Node, name: str, new_parent: Node, new_name: str, *, replace: bool
+    ) -> None:
+        """Rename a file or a directory; what is being written below is committed first."""
+        node = await self.namespace.lookup(parent, name)
+        moving = [file.node for file in self._files.values() if _is_below(file.node, node)]
+        target = self.namespace.inodes.child(new_parent, new_name)
+        replaced = [] if target is None or target is node else [target]
+        async with self._held(moving, commit=True), self._held(replaced, commit=False):
+            await self.namespace.rename(node, new_parent, new_name, replace=replace)
+
+    async def close(self) -> None:
+        """Commit everything that is still dirty; what cannot be stored is named in the log."""
+        async with trio.open_nursery() as nursery:
+            for file in list(self._files.values()):
+                nursery.start_soon(self._commit_or_log, file)
+
+    def _open(self, node: Node, *, writable: bool, pid: int) -> FileHandle:
+        file = self._hold(node)
+        handle = FileHandle(next(self._numbers), file, self._prefetcher(), pid, writable)
+        self._handles[handle.number] = handle
+        return handle
+
+    def _prefetcher(self) -> Prefetcher:
+        config = self._engines.config
+        most = min(config.read_ahead, config.memory // _READERS_IN_BUDGET)
+        return Prefetcher(self._engines.blocks, most=most)
+
+    def _hold(self, node: Node) -> OpenFile:
+        file = self._files.get(node)
+        if file is None:
+            file = self._files[node] = OpenFile(self._engines, node)
+        file.handles += 1
+        self.namespace.inodes.pin(node)
+        return file
+
+    async def _let_go(self, file: OpenFile) -> None:
+        file.handles -= 1
+        try:
+            if file.handles == 0:
+                # Only writes through a mapping come after the last flush.
+                await self._commit_or_log(file)
+            if file.handles == 0:
+                await file.discard()
+        finally:
+            if file.handles == 0:
+                self._files.pop(file.node, None)
+            self.namespace.inodes.unpin(file.node)
+
+    async def _commit_or_log(self, file: OpenFile) -> None:
+        if file.failed:
+            return
+        try:
+            await file.commit()
+        except CosfsError as error:
+            _log.error("file lost name=%s error=%s", file.node.name, error)
+
+    async def _truncate(self, node: Node, size: int) -> None:
+        if node.is_directory:
+            raise IsADirectory(f"{node.name!r} is a directory")
+        in_use = node in self._files
+        file = self._hold(node)
+        try:
+            await file.truncate(size)
+            if not in_use:
+                await file.commit()
+        finally:
+            await self._let_go(file)
+
+    @asynccontextmanager
+    async def _held(self, nodes: list[Node], *, commit: bool) -> AsyncIterator[None]:
+        """Hold the open ones among *nodes*, always in the same order."""
+        async with AsyncExitStack() as stack:
+            for node in sorted(nodes, key=lambda node: node.inode):
+                file = self._files.get(node)
+                if file is not None:
+                    await stack.enter_async_context(file.held(commit=commit))
+            yield
+
+    def _press(self) -> None:
+        """Memory is short: let the longest buffered runs leave before they fill a part."""
+        while self._engines.memory.wants_more_leaving:
+            file = max(self._files.values(), key=lambda file: file.longest_sendable, default=None)
+            if file is None or file.longest_sendable < MIN_PART_SIZE:
+                return
+            file.send_early()
+
+
+def _is_below(node: Node, top: Node) -> bool:
+    current: Node | None = node
+    while current is not None and current is not top:
+        current = current.parent
+    return current is top

@@ -1,0 +1,423 @@
+"""One inode that somebody has open: its content while it changes, and the commits to COS.
+
+Every handle of the inode shares one OpenFile. Its lock orders edits and commits; reading buffered
+bytes needs none, because content changes only between awaits.
+"""
+
+import logging
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import Final
+
+import trio
+
+from cosfs.config import TransferConfig
+from cosfs.cos.client import CosClient
+from cosfs.cos.model import MAX_OBJECT_SIZE, ByteRange, ObjectInfo, ObjectProperties, StoredObject
+from cosfs.errors import (
+    CosError,
+    FileTooLarge,
+    NotFound,
+    PreconditionFailed,
+    StaleFile,
+    UploadFailed,
+)
+from cosfs.fs.content import FileContent
+from cosfs.namespace.attributes import AttributeChange, Attributes, content_type_for
+from cosfs.namespace.inodes import NEVER, Node
+from cosfs.namespace.tree import Namespace
+from cosfs.transfer.blocks import BlockCache, Version
+from cosfs.transfer.copy import copy_object
+from cosfs.transfer.memory import MemoryLimiter
+from cosfs.transfer.parts import Buffered, Hole, Piece, part_size_for, plan_parts
+from cosfs.transfer.prefetch import Prefetcher
+from cosfs.transfer.upload import UploadSession, UploadTarget, assemble
+
+_log = logging.getLogger(__name__)
+
+_PARTS_IN_BUDGET: Final = 4  # a part grows to this share of the memory at most
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engines:
+    """What an open file works with; one set for the whole mount."""
+
+    client: CosClient
+    namespace: Namespace
+    memory: MemoryLimiter
+    blocks: BlockCache
+    config: TransferConfig
+    nursery: trio.Nursery  # the mount's: upload sessions outlive the call that began them
+
+
+class OpenFile:
+    """The file behind one inode.
+
+    ========= ======================================== =====================================
+    state     means                                    left by
+    ========= ======================================== =====================================
+    clean     ``content`` is None: reads go to COS     write, truncate, create
+    dirty     ``content`` holds what COS does not      ``commit``, ``discard``
+    failed    ``error``: an upload lost written data   ``discard``; every call raises it
+    ========= ======================================== =====================================
+    """
+
+    def __init__(self, engines: Engines, node: Node) -> None:
+        self.node = node
+        self.handles = 0
+        self.content: FileContent | None = None
+        self.error: Exception | None = None
+        self.failed = False  # the last commit failed, and whoever asked for it knows
+        self._engines = engines
+        self._lock = trio.Lock()
+        self._session: UploadSession | None = None
+        self._initiated_as: Attributes | None = None
+        self._modified_ns: int | None = None  # of the last write, until attributes say otherwise
+        self._explicit_mtime = False  # set by utimens, and nothing written since
+        self._written = False  # since it was made or emptied
+
+    def __repr__(self) -> str:
+        state = "FAILED" if self.error else "CLEAN" if self.content is None else "DIRTY"
+        return f"<OpenFile {self.node.name!r} {state} {self.content} {self._session}>"
+
+    @property
+    def untouched(self) -> bool:
+        """Made or emptied, and nothing written since: perhaps the writing is still to come."""
+        return self.content is not None and self.content.size == 0 and not self._written
+
+    @property
+    def longest_sendable(self) -> int:
+        """How many buffered bytes ``send_early`` would send."""
+        if self.content is None or self.error is not None or self._lock.locked():
+            return 0
+        return self.content.longest_run()[0]
+
+    @property
+    def attributes(self) -> Attributes:
+        """The inode's attributes, with size and times as they are now."""
+        if self.content is None:
+            return self.node.attributes
+        attributes = replace(self.node.attributes, size=self.content.size)
+        if self._modified_ns is None:
+            return attributes
+        return replace(attributes, mtime_ns=self._modified_ns, ctime_ns=self._modified_ns)
+
+    def begin_new(self) -> None:
+        """Make it a new, empty file, to be stored even if nothing is written."""
+        self._edit()
+
+    async def read(self, span: ByteRange, prefetcher: Prefetcher) -> bytes:
+        """The bytes of *span* that exist; fewer at the end of the file.
+
+        Raises StaleFile when the object was replaced or removed elsewhere meanwhile.
+        """
+        while True:
+            version = self._version()
+            try:
+                return await self._read(version, span, prefetcher)
+            except (PreconditionFailed, NotFound) as error:
+                if version == self._version():
+                    raise StaleFile(
+                        f"{self.node.name!r} was replaced while it was read"
+                    ) from error
+
+    async def write(self, offset: int, data: bytes) -> None:
+        """Put *data* at *offset*; waits only for memory, and for a commit under way."""
+        if offset + len(data) > MAX_OBJECT_SIZE:
+            raise FileTooLarge(f"{self.node.name!r}: COS holds {MAX_OBJECT_SIZE} bytes an object")
+        memory = self._engines.memory
+        if not memory.try_acquire(len(data)):
+            await memory.acquire(len(data))
+        unused = len(data)
+        try:
+            await self._acquire_lock()
+            try:
+                content = await self._editable(offset)
+                buffered = content.buffered
+                content.write(offset, data)
+                unused -= content.buffered - buffered
+                self._written = True
+                self.failed = False
+                self._touch()
+                self._send_full_parts(content)
+            finally:
+                self._lock.release()
+        finally:
+            if unused:
+                memory.release(unused)
+
+    async def truncate(self, size: int) -> None:
+        """Cut or extend the file to *size* bytes."""
+        if size > MAX_OBJECT_SIZE:
+            raise FileTooLarge(f"{self.node.name!r}: COS holds {MAX_OBJECT_SIZE} bytes an object")
+        async with self._lock:
+            if size == 0:
+                await self._start_over()
+            content = await self._editable(size)
+            buffered = content.buffered
+            content.truncate(size)
+            self._engines.memory.release(buffered - content.buffered)
+            self._touch()
+
+    async def change_attributes(self, change: AttributeChange) -> None:
+        """Change the attributes: at the next commit if there is one to come, else at once."""
+        async with self._lock:
+            if self.content is None:
+                await self._engines.namespace.set_attributes(self.node, change)
+                return
+            self.node.attributes = change.apply(self.attributes, time.time_ns())
+            self._modified_ns = None
+            self._explicit_mtime |= change.mtime_ns is not None
+
+    async def commit(self) -> None:
+        """Make the object at the key what the file is now; nothing to do for a clean file.
+
+        Raises what COS answered. After a failed PUT the file stays dirty and may be committed
+        again; after a failed upload its data is lost and every later call says so.
+        """
+        async with self._lock:
+            self._raise_error()
+            try:
+                await self._commit()
+            except BaseException:
+                self.failed = True
+                raise
+
+    @asynccontextmanager
+    async def held(self, *, commit: bool) -> AsyncIterator[None]:
+        """Hold off edits and commits, for a change of the file's name.
+
+        With *commit*, store first what the name's change could not carry along: all but a new
+        file of which nothing has been sent yet.
+        """
+        async with self._lock:
+            if commit and (self._session is not None or not self.node.pending):
+                self._raise_error()
+                await self._commit()
+            yield
+
+    async def discard(self) -> None:
+        """Forget what is not stored; a file that never was is gone."""
+        async with self._lock:
+            await self._end_session()
+            if self.content is not None:
+                self._forget_content()
+                self.node.checked = NEVER
+            if self.node.pending and not self.node.unlinked:
+                await self._engines.namespace.remove_file(self.node)
+
+    def send_early(self) -> None:
+        """Send the longest run as a part of less than the usual size. Does not yield."""
+        assert self.content is not None
+        self._send(self.content.advance(self.content.longest_run()[1]), last=False)
+
+    def _version(self) -> Version | None:
+        info = self.node.object
+        return None if info is None else Version(info.key, info.etag, info.size)
+
+    async def _read(
+        self, version: Version | None, span: ByteRange, prefetcher: Prefetcher
+    ) -> bytes:
+        if self.content is not None and span.start < min(self.content.frontier, self.content.size):
+            async with self._lock:
+                await self._seal_below(span.start)
+        if self.content is not None:
+            self._raise_error()
+            pieces = list(self.content.read(span.start, span.size))
+            return b"".join([await self._bytes_of(version, piece) for piece in pieces])
+        if version is None or span.start >= version.size:
+            return b""
+        wanted = ByteRange(span.start, min(span.stop, version.size))
+        prefetcher.follow(version, wanted)
+        return await self._engines.blocks.read(version, wanted)
+
+    async def _bytes_of(self, version: Version | None, piece: Piece) -> bytes:
+        if isinstance(piece, Buffered):
+            return b"".join(piece.chunks)
+        if isinstance(piece, Hole):
+            return bytes(piece.size)
+        assert version is not None
+        return await self._engines.blocks.read(version, piece.span)
+
+    async def _acquire_lock(self) -> None:
+        """Without the scheduling round that ``async with`` costs every write."""
+        try:
+            self._lock.acquire_nowait()
+        except trio.WouldBlock:
+            await self._lock.acquire()
+
+    async def _editable(self, offset: int) -> FileContent:
+        """The content, ready for a change at *offset*."""
+        self._raise_error()
+        await self._seal_below(offset)
+        return self._edit()
+
+    async def _seal_below(self, offset: int) -> None:
+        """Commit what is there if *offset* was sent already: parts cannot be read back."""
+        if self.content is not None and offset < self.content.frontier:
+            self._raise_error()
+            await self._commit()
+
+    def _edit(self) -> FileContent:
+        if self.content is None:
+            self.content = FileContent(0 if self.node.object is None else self.node.object.size)
+            self.node.dirty = True
+        return self.content
+
+    async def _start_over(self) -> None:
+        """Drop everything written so far: the file becomes empty."""
+        self._raise_error()
+        await self._end_session()
+        if self.content is not None:
+            self._engines.memory.release(self.content.buffered)
+        self.content = FileContent()
+        self.node.dirty = True
+        self._written = False
+
+    def _touch(self) -> None:
+        self._modified_ns = time.time_ns()
+        self._explicit_mtime = False
+
+    def _raise_error(self) -> None:
+        if self._session is not None and self._session.error is not None:
+            self.error = self.error or self._session.error
+        if self.error is not None:
+            raise self.error
+
+    def _send_full_parts(self, content: FileContent) -> None:
+        while (stop := content.first_full_run(self._part_size())) is not None:
+            self._send(content.advance(stop), last=False)
+
+    def _part_size(self) -> int:
+        config = self._engines.config
+        number = 1 if self._session is None else self._session.submitted + 1
+        return part_size_for(
+            number, smallest=config.part_size, ceiling=config.memory // _PARTS_IN_BUDGET
+        )
+
+    def _send(self, pieces: list[Piece], *, last: bool) -> None:
+        if self._session is None:
+            self._session = self._new_session()
+        for part in plan_parts(pieces, part_size=self._part_size(), last=last):
+            self._session.submit(part)
+
+    def _new_session(self) -> UploadSession:
+        self._initiated_as = self.node.attributes
+        target = self._target(with_mtime=self._explicit_mtime)
+        engines = self._engines
+        session = UploadSession(
+            engines.client, engines.memory, target, parallel=engines.config.parallel
+        )
+        engines.nursery.start_soon(session.run)
+        return session
+
+    def _target(self, *, with_mtime: bool) -> UploadTarget:
+        namespace, base = self._engines.namespace, self.node.object
+        stored = ObjectProperties() if base is None else base.properties
+        return UploadTarget(
+            key=namespace.key_of(self.node),
+            properties=ObjectProperties(
+                content_type=content_type_for(self.node.name),
+                metadata=namespace.codec.to_metadata(
+                    self.node.attributes, keep=stored.metadata, with_mtime=with_mtime
+                ),
+                entity=stored.entity,
+            ),
+            base=self._version(),
+        )
+
+    async def _commit(self) -> None:
+        if self.content is None or self.node.unlinked:
+            return
+        self.node.attributes = self.attributes
+        self._modified_ns = None
+        if self._session is None and self.content.size <= self._part_size():
+            info = await self._put(self.content)
+        else:
+            info = await self._complete(self.content)
+        self._forget_content()
+        self._engines.namespace.committed(self.node, info)
+        _log.debug("file committed key=%s bytes=%d", info.key, info.size)
+
+    async def _put(self, content: FileContent) -> ObjectInfo:
+        engines, target = self._engines, self._target(with_mtime=True)
+        size, buffered = content.size, content.buffered
+        pieces = content.advance(size)
+        engines.memory.depart(buffered)
+        try:
+            body = await assemble(engines.client, target, pieces)
+            stored = await engines.client.put_object(
+                target.key, body, properties=target.properties
+            )
+        except BaseException:
+            content.restore(pieces)
+            engines.memory.stay(buffered)
+            raise
+        engines.memory.arrive(buffered)
+        return _info(target, stored, size)
+
+    async def _complete(self, content: FileContent) -> ObjectInfo:
+        """Send the rest and complete. If that fails, nothing of it can be sent again."""
+        size = content.size
+        self._send(content.advance(size), last=True)
+        assert self._session is not None
+        target = self._session.target
+        try:
+            stored = await self._session.complete()
+        except UploadFailed as error:
+            self.error = error
+            raise
+        finally:
+            await self._end_session()
+        return await self._with_late_attributes(await self._stored_info(target, stored, size))
+
+    async def _stored_info(
+        self, target: UploadTarget, stored: StoredObject, size: int
+    ) -> ObjectInfo:
+        """The new object; asked from COS, for its Last-Modified is the mtime if none was set."""
+        try:
+            return await self._engines.client.head_object(target.key)
+        except CosError as error:
+            _log.warning("object not seen after upload key=%s error=%s", target.key, error)
+            return _info(target, stored, size)
+
+    async def _with_late_attributes(self, info: ObjectInfo) -> ObjectInfo:
+        """Metadata is fixed when an upload begins; what was changed since costs a copy."""
+        now, then = self.node.attributes, self._initiated_as
+        late = then is None or (now.mode, now.uid, now.gid) != (then.mode, then.uid, then.gid)
+        if not late and not self._explicit_mtime:
+            return info
+        properties = self._target(with_mtime=self._explicit_mtime).properties
+        stored = await copy_object(self._engines.client, info, info.key, properties)
+        return replace(
+            info,
+            etag=stored.etag,
+            modified_ns=stored.modified_ns or time.time_ns(),
+            properties=properties,
+        )
+
+    def _forget_content(self) -> None:
+        if self.content is not None:
+            self._engines.memory.release(self.content.buffered)
+        self.content = None
+        self.node.dirty = False
+        self._modified_ns = None
+        self._explicit_mtime = False
+
+    async def _end_session(self) -> None:
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.abort()
+
+
+def _info(target: UploadTarget, stored: StoredObject, size: int) -> ObjectInfo:
+    return ObjectInfo(
+        key=target.key,
+        size=size,
+        etag=stored.etag,
+        modified_ns=stored.modified_ns or time.time_ns(),
+        crc64=stored.crc64,
+        properties=target.properties,
+    )

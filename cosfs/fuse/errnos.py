@@ -1,0 +1,88 @@
+"""The one error boundary: exceptions become errno here, and nothing passes unturned.
+
+pyfuse3 ends the mount when a handler raises anything but FUSEError, so the boundary is total: a
+bug is logged with its traceback and answered with EIO.
+"""
+
+import errno
+import functools
+import logging
+from collections.abc import Callable, Coroutine
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+import pyfuse3
+
+from cosfs import errors
+
+_log = logging.getLogger(__name__)
+
+_ERRNOS: Final[dict[type[errors.CosfsError], int]] = {
+    errors.NoSuchEntry: errno.ENOENT,
+    errors.EntryExists: errno.EEXIST,
+    errors.NotADirectory: errno.ENOTDIR,
+    errors.IsADirectory: errno.EISDIR,
+    errors.DirectoryNotEmpty: errno.ENOTEMPTY,
+    errors.NotPermitted: errno.EPERM,
+    errors.NotSupported: errno.EOPNOTSUPP,
+    errors.InvalidArgument: errno.EINVAL,
+    errors.NameTooLong: errno.ENAMETOOLONG,
+    errors.UnencodableName: errno.EILSEQ,
+    errors.FileTooLarge: errno.EFBIG,
+    errors.ReadOnly: errno.EROFS,
+    errors.CrossesMount: errno.EXDEV,
+    errors.StaleFile: errno.ESTALE,
+    errors.NoSuchBucket: errno.EIO,
+    errors.NoSuchUpload: errno.EIO,
+    errors.NotFound: errno.ENOENT,
+    errors.AccessDenied: errno.EACCES,
+    errors.PreconditionFailed: errno.ESTALE,
+    errors.AlreadyExists: errno.EEXIST,
+    errors.KeyTooLong: errno.ENAMETOOLONG,
+    errors.EntityTooLarge: errno.EFBIG,
+    errors.QuotaExceeded: errno.EDQUOT,
+    errors.DeadlineExceeded: errno.ETIMEDOUT,
+}
+
+
+def errno_for(error: BaseException) -> int:
+    """The errno of an exception: its nearest class in the table; of UploadFailed, its cause's."""
+    if isinstance(error, errors.UploadFailed) and error.__cause__ is not None:
+        return errno_for(error.__cause__)
+    if isinstance(error, BaseExceptionGroup):
+        return errno_for(error.exceptions[0])
+    for kind in type(error).__mro__:
+        if kind in _ERRNOS:
+            return _ERRNOS[kind]
+    return errno.EIO
+
+
+Arguments = ParamSpec("Arguments")
+Answer = TypeVar("Answer")
+Self = TypeVar("Self")
+Handler = Callable[Concatenate[Self, Arguments], Coroutine[object, object, Answer]]
+
+
+def handler(function: Handler[Self, Arguments, Answer]) -> Handler[Self, Arguments, Answer]:
+    """Let nothing but FUSEError out of a FUSE handler."""
+
+    @functools.wraps(function)
+    async def bounded(self: Self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
+        try:
+            return await function(self, *args, **kwargs)
+        except Exception as error:
+            raise _as_fuse_error(function.__name__, error) from error
+
+    return bounded
+
+
+def _as_fuse_error(operation: str, error: Exception) -> pyfuse3.FUSEError:
+    if isinstance(error, pyfuse3.FUSEError):
+        return error
+    number = errno_for(error)
+    if not isinstance(error, errors.CosfsError | ExceptionGroup):
+        _log.error("handler broke operation=%s", operation, exc_info=error)
+    elif isinstance(error, errors.FilesystemError):
+        _log.debug("call refused operation=%s error=%s", operation, error)
+    else:
+        _log.warning("call failed operation=%s errno=%d error=%s", operation, number, error)
+    return pyfuse3.FUSEError(number)

@@ -1,0 +1,329 @@
+"""FUSE requests as calls of Filesystem: unpack, call, pack. No decisions.
+
+Names are bytes outside and text inside; the translation is here and nowhere else.
+"""
+
+import logging
+import os
+import stat
+from collections.abc import Sequence
+from typing import Final
+
+import pyfuse3
+import trio
+from pyfuse3 import (
+    EntryAttributes,
+    FileHandleT,
+    FileInfo,
+    FileNameT,
+    FlagT,
+    InodeT,
+    ModeT,
+    ReaddirToken,
+    RequestContext,
+    SetattrFields,
+    StatvfsData,
+)
+
+from cosfs.cos.model import MAX_OBJECT_SIZE
+from cosfs.errors import InvalidArgument, NotPermitted, UnencodableName
+from cosfs.fs.filesystem import Filesystem
+from cosfs.fs.handles import FileHandle
+from cosfs.fuse.errnos import handler
+from cosfs.namespace.attributes import AttributeChange, Attributes, new_attributes
+from cosfs.namespace.inodes import Node
+
+_log = logging.getLogger(__name__)
+
+BLOCK_SIZE: Final = 1 << 20  # st_blksize: most programs write and read in pieces of it
+_STAT_BLOCK: Final = 512  # POSIX: the unit of st_blocks
+_FRAGMENT: Final = 4096
+_FRAGMENTS: Final = MAX_OBJECT_SIZE // _FRAGMENT  # a bucket has no size; one object fits for sure
+_NAME_MAX: Final = 255  # bytes in a name, as on other Linux filesystems
+
+
+class Operations(pyfuse3.Operations):
+    """The handlers that pyfuse3 calls; those that are missing answer ENOSYS."""
+
+    supports_dot_lookup = False
+
+    def __init__(self, filesystem: Filesystem) -> None:
+        super().__init__()
+        self._fs = filesystem
+
+    @handler
+    async def lookup(
+        self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext
+    ) -> EntryAttributes:
+        node = await self._fs.lookup(self._fs.node(parent_inode), _text(name))
+        return self._remembered(node)
+
+    async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
+        for inode, count in inode_list:
+            self._fs.namespace.inodes.forget(inode, count)
+
+    @handler
+    async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
+        node = self._fs.node(inode)
+        await self._fs.attributes(node)
+        return self._entry(node)
+
+    @handler
+    async def setattr(
+        self,
+        inode: InodeT,
+        attr: EntryAttributes,
+        fields: SetattrFields,
+        fh: FileHandleT | None,
+        ctx: RequestContext,
+    ) -> EntryAttributes:
+        node = self._fs.node(inode)
+        change = AttributeChange(
+            mode=stat.S_IMODE(attr.st_mode) if fields.update_mode else None,
+            uid=attr.st_uid if fields.update_uid else None,
+            gid=attr.st_gid if fields.update_gid else None,
+            mtime_ns=attr.st_mtime_ns if fields.update_mtime else None,
+            atime_ns=attr.st_atime_ns if fields.update_atime else None,
+        )
+        size = attr.st_size if fields.update_size else None
+        await self._fs.set_attributes(node, change, size=size)
+        return self._entry(node)
+
+    @handler
+    async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
+        return FileNameT((await self._fs.read_link(self._fs.node(inode))).encode())
+
+    @handler
+    async def symlink(
+        self,
+        parent_inode: InodeT,
+        name: FileNameT,
+        target: FileNameT,
+        ctx: RequestContext,
+    ) -> EntryAttributes:
+        attributes = new_attributes(stat.S_IFLNK | 0o777, ctx.uid, ctx.gid)
+        node = await self._fs.make_symlink(
+            self._fs.node(parent_inode), _text(name), _text(target), attributes
+        )
+        return self._remembered(node)
+
+    @handler
+    async def mknod(
+        self,
+        parent_inode: InodeT,
+        name: FileNameT,
+        mode: ModeT,
+        rdev: int,
+        ctx: RequestContext,
+    ) -> EntryAttributes:
+        if not stat.S_ISREG(mode):
+            raise NotPermitted(f"{name!r}: COS holds files only, no devices, pipes or sockets")
+        handle = self._create(parent_inode, name, mode, ctx)
+        entry = self._remembered(handle.file.node)
+        try:
+            await self._fs.fsync(handle)
+        finally:
+            await self._fs.release(handle)
+        return entry
+
+    @handler
+    async def mkdir(
+        self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext
+    ) -> EntryAttributes:
+        node = await self._fs.namespace.make_directory(
+            self._fs.node(parent_inode), _text(name), mode=mode, uid=ctx.uid, gid=ctx.gid
+        )
+        return self._remembered(node)
+
+    @handler
+    async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
+        await self._fs.unlink(self._fs.node(parent_inode), _text(name))
+
+    @handler
+    async def rmdir(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
+        await self._fs.remove_directory(self._fs.node(parent_inode), _text(name))
+
+    @handler
+    async def rename(
+        self,
+        parent_inode_old: InodeT,
+        name_old: FileNameT,
+        parent_inode_new: InodeT,
+        name_new: FileNameT,
+        flags: FlagT,
+        ctx: RequestContext,
+    ) -> None:
+        if flags & ~pyfuse3.RENAME_NOREPLACE:
+            raise InvalidArgument(f"rename flags {flags:#x}: COS cannot exchange two objects")
+        await self._fs.rename(
+            self._fs.node(parent_inode_old),
+            _text(name_old),
+            self._fs.node(parent_inode_new),
+            _text(name_new),
+            replace=not flags & pyfuse3.RENAME_NOREPLACE,
+        )
+
+    @handler
+    async def link(
+        self,
+        inode: InodeT,
+        new_parent_inode: InodeT,
+        new_name: FileNameT,
+        ctx: RequestContext,
+    ) -> EntryAttributes:
+        raise NotPermitted(f"{new_name!r}: COS has no hard links")
+
+    @handler
+    async def open(self, inode: InodeT, flags: FlagT, ctx: RequestContext) -> FileInfo:
+        node = self._fs.node(inode)
+        known = self._fs.known_attributes(node)
+        writable = flags & os.O_ACCMODE != os.O_RDONLY
+        handle = await self._fs.open(node, writable=writable, pid=ctx.pid)
+        if flags & os.O_TRUNC:
+            await handle.file.truncate(0)
+        if self._fs.known_attributes(node) != known:
+            pyfuse3.invalidate_inode(inode, attr_only=True)
+        return _file_info(handle, flags)
+
+    @handler
+    async def create(
+        self,
+        parent_inode: InodeT,
+        name: FileNameT,
+        mode: ModeT,
+        flags: FlagT,
+        ctx: RequestContext,
+    ) -> tuple[FileInfo, EntryAttributes]:
+        handle = self._create(parent_inode, name, mode, ctx)
+        return _file_info(handle, flags), self._remembered(handle.file.node)
+
+    @handler
+    async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
+        return await self._fs.read(self._fs.handle(fh), off, size)
+
+    @handler
+    async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
+        await self._fs.handle(fh).file.write(off, buf)
+        return len(buf)
+
+    @handler
+    async def flush(self, fh: FileHandleT) -> None:
+        await self._fs.flush(self._fs.handle(fh))
+
+    @handler
+    async def fsync(self, fh: FileHandleT, datasync: bool) -> None:  # noqa: FBT001 - pyfuse3's
+        await self._fs.fsync(self._fs.handle(fh))
+
+    @handler
+    async def release(self, fh: FileHandleT) -> None:
+        await self._fs.release(self._fs.handle(fh))
+
+    @handler
+    async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
+        handle = await self._fs.open_directory(self._fs.node(inode))
+        return FileHandleT(handle.number)
+
+    @handler
+    async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
+        """The positions 0 and 1 are "." and ".."; the kernel counts a lookup of all others."""
+        handle = await self._fs.read_directory(fh, start_id)
+        directory = handle.directory
+        for position, (name, node) in enumerate(
+            ((b".", directory), (b"..", directory.parent or directory))
+        ):
+            if start_id <= position and not pyfuse3.readdir_reply(
+                token, FileNameT(name), self._entry(node), position + 1
+            ):
+                return
+        inodes = self._fs.namespace.inodes
+        for position in range(max(start_id - 2, 0), len(handle.entries)):
+            listed = handle.entries[position]
+            node = self._fs.namespace.entry_node(directory, listed)
+            entry = self._entry(node) if listed.exact else _provisional(node, listed.attributes)
+            name = FileNameT(listed.name.encode())
+            if not pyfuse3.readdir_reply(token, name, entry, position + 3):
+                inodes.drop_unused(node)
+                return
+            inodes.remember(node)
+
+    @handler
+    async def releasedir(self, fh: FileHandleT) -> None:
+        self._fs.release_directory(fh)
+
+    @handler
+    async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:  # noqa: FBT001 - pyfuse3's
+        """Every change of a directory is on COS before its call returns."""
+
+    @handler
+    async def statfs(self, ctx: RequestContext) -> StatvfsData:
+        """A bucket has neither a size nor a number of files that it could run out of."""
+        data = StatvfsData()
+        data.f_bsize = BLOCK_SIZE
+        data.f_frsize = _FRAGMENT
+        data.f_blocks = data.f_bfree = data.f_bavail = _FRAGMENTS
+        data.f_files = data.f_ffree = data.f_favail = 1 << 32
+        data.f_namemax = _NAME_MAX
+        return data
+
+    @handler
+    async def access(self, inode: InodeT, mode: ModeT, ctx: RequestContext) -> bool:
+        """The kernel checks by itself: every mount has default_permissions."""
+        return True
+
+    def _create(
+        self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext
+    ) -> FileHandle:
+        attributes = new_attributes(stat.S_IFREG | stat.S_IMODE(mode), ctx.uid, ctx.gid)
+        return self._fs.create(self._fs.node(parent_inode), _text(name), attributes, pid=ctx.pid)
+
+    def _remembered(self, node: Node) -> EntryAttributes:
+        """The entry of *node*, which the kernel will count as looked up."""
+        self._fs.namespace.inodes.remember(node)
+        return self._entry(node)
+
+    def _entry(self, node: Node) -> EntryAttributes:
+        entry = _packed(node, self._fs.known_attributes(node))
+        age = trio.current_time() - node.checked
+        left = max(0.0, self._fs.namespace.ttl_s - age)
+        entry.entry_timeout = left
+        entry.attr_timeout = 0 if node.dirty else left
+        return entry
+
+
+def _text(name: bytes) -> str:
+    try:
+        return name.decode()
+    except UnicodeDecodeError as error:
+        raise UnencodableName(f"{name!r} is not UTF-8, as COS keys must be") from error
+
+
+def _file_info(handle: FileHandle, flags: int) -> FileInfo:
+    # Without direct_io the kernel asks for security.capability before every write and copies
+    # through its page cache; with it a file cannot be mapped, which needs reading as well.
+    write_only = flags & os.O_ACCMODE == os.O_WRONLY
+    return FileInfo(fh=FileHandleT(handle.number), direct_io=write_only, keep_cache=False)
+
+
+def _provisional(node: Node, attributes: Attributes) -> EntryAttributes:
+    """A name whose attributes are not known: the kernel asks when somebody wants them."""
+    entry = _packed(node, attributes)
+    entry.entry_timeout = entry.attr_timeout = 0
+    return entry
+
+
+def _packed(node: Node, attributes: Attributes) -> EntryAttributes:
+    entry = EntryAttributes()
+    entry.st_ino = InodeT(node.inode)
+    entry.generation = 0
+    entry.st_mode = ModeT(attributes.mode)
+    entry.st_nlink = 2 if attributes.is_directory else 1
+    entry.st_uid = attributes.uid
+    entry.st_gid = attributes.gid
+    entry.st_rdev = 0
+    entry.st_size = attributes.size
+    entry.st_blksize = BLOCK_SIZE
+    entry.st_blocks = -(-attributes.size // _STAT_BLOCK)
+    entry.st_atime_ns = attributes.atime_ns
+    entry.st_mtime_ns = attributes.mtime_ns
+    entry.st_ctime_ns = attributes.ctime_ns
+    return entry
