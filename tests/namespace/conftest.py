@@ -1,0 +1,115 @@
+"""A namespace on an emulator in memory, with its requests counted and its time under control."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+
+import pytest
+import trio.testing
+
+from cosfs.config import AttributeConfig, ServiceConfig
+from cosfs.cos.client import CosClient
+from cosfs.cos.credentials import Credentials, StaticCredentials
+from cosfs.cos.model import CopySource, Key, ObjectInfo, ObjectProperties, StoredObject
+from cosfs.emulator.faults import Fault
+from cosfs.errors import NotFound
+from cosfs.namespace.attributes import AttributeCodec
+from cosfs.namespace.inodes import Node
+from cosfs.namespace.tree import Namespace
+from tests.support.emulated import BUCKET, SECRET_ID, SECRET_KEY, EmulatedTransport
+
+TTL_S = 5.0
+
+
+@dataclass
+class World:
+    """A bucket, and the mounts that look at it."""
+
+    client: CosClient
+    transport: EmulatedTransport
+    clock: trio.testing.MockClock
+    codec: AttributeCodec
+
+    def mount(self, prefix: str = "") -> Namespace:
+        return Namespace(self.client, self.codec, prefix=prefix, ttl_s=TTL_S, copy=self.copy)
+
+    async def copy(
+        self, info: ObjectInfo, target: Key, properties: ObjectProperties | None
+    ) -> StoredObject:
+        source = CopySource(key=info.key, if_match=info.etag)
+        return await self.client.copy_object(source, target, properties=properties)
+
+    async def put(
+        self,
+        key: str,
+        body: bytes = b"",
+        *,
+        metadata: Mapping[str, str] | None = None,
+        content_type: str = "application/octet-stream",
+        entity: Mapping[str, str] | None = None,
+    ) -> None:
+        """Store an object as another program would, outside the request log."""
+        properties = ObjectProperties(
+            content_type=content_type, metadata=metadata or {}, entity=entity or {}
+        )
+        await self.client.put_object(Key(key), [body], properties=properties)
+        self.forget_requests()
+
+    async def head(self, key: str) -> ObjectInfo:
+        return await self.client.head_object(Key(key))
+
+    async def delete(self, key: str) -> None:
+        await self.client.delete_object(Key(key))
+        self.forget_requests()
+
+    async def keys(self) -> list[str]:
+        page = await self.client.list_objects()
+        assert page.next_marker is None
+        return [listed.key for listed in page.objects]
+
+    async def exists(self, key: str) -> bool:
+        try:
+            await self.head(key)
+        except NotFound:
+            return False
+        return True
+
+    def requests(self) -> list[str]:
+        """What was asked since the last call, as "operation key"."""
+        records = self.transport.api.requests.records()
+        asked = [f"{record.operation} {record.key}".rstrip() for record in records]
+        self.forget_requests()
+        return asked
+
+    def forget_requests(self) -> None:
+        self.transport.api.requests.clear()
+
+    def fail(self, fault: Fault) -> None:
+        self.transport.api.faults.set([fault])
+
+    def expire(self) -> None:
+        """Let every time to live pass."""
+        self.clock.jump(TTL_S + 0.1)
+
+    def outlive_lag(self) -> None:
+        """Let the time pass in which listings are expected to lag."""
+        self.clock.jump(60)
+
+
+@pytest.fixture
+async def world(mock_clock: trio.testing.MockClock) -> AsyncIterator[World]:
+    transport = EmulatedTransport()
+    credentials = StaticCredentials(Credentials(secret_id=SECRET_ID, secret_key=SECRET_KEY))
+    config = ServiceConfig(bucket=BUCKET, endpoint="http://127.0.0.1:9000")
+    codec = AttributeCodec(AttributeConfig(), default_uid=1000, default_gid=100)
+    async with CosClient(config, credentials, transport=transport) as client:
+        yield World(client, transport, mock_clock, codec)
+
+
+@pytest.fixture
+def names(world: World) -> Namespace:
+    return world.mount()
+
+
+@pytest.fixture
+def root(names: Namespace) -> Node:
+    return names.inodes.root

@@ -1,0 +1,127 @@
+"""The inode table: numbers, references, and when a node may go."""
+
+import pytest
+
+from cosfs.config import AttributeConfig
+from cosfs.errors import NoSuchEntry
+from cosfs.namespace.attributes import (
+    DEFAULT_DIRECTORY_MODE,
+    DEFAULT_FILE_MODE,
+    AttributeCodec,
+    Attributes,
+)
+from cosfs.namespace.inodes import ROOT_INODE, InodeTable, Node
+
+CODEC = AttributeCodec(AttributeConfig())
+FILE: Attributes = CODEC.default(DEFAULT_FILE_MODE, size=0, time_ns=0)
+DIRECTORY: Attributes = CODEC.default(DEFAULT_DIRECTORY_MODE, size=0, time_ns=0)
+
+
+@pytest.fixture
+def table() -> InodeTable:
+    return InodeTable(DIRECTORY)
+
+
+def add_remembered(table: InodeTable, parent: Node, name: str, attributes: Attributes) -> Node:
+    node = table.add(parent, name, attributes)
+    table.remember(node)
+    return node
+
+
+def test_root_is_always_there(table: InodeTable) -> None:
+    table.forget(ROOT_INODE, 0)
+
+    assert table.get(ROOT_INODE) is table.root
+
+
+def test_node_is_found_by_number_and_by_name(table: InodeTable) -> None:
+    node = table.add(table.root, "a", FILE)
+
+    assert table.get(node.inode) is node
+    assert table.child(table.root, "a") is node
+
+
+def test_unknown_number_is_no_entry(table: InodeTable) -> None:
+    with pytest.raises(NoSuchEntry):
+        table.get(99)
+
+
+def test_node_goes_with_its_last_reference(table: InodeTable) -> None:
+    node = add_remembered(table, table.root, "a", FILE)
+    table.remember(node)
+
+    table.forget(node.inode, 1)
+    assert table.child(table.root, "a") is node
+
+    table.forget(node.inode, 1)
+    assert table.child(table.root, "a") is None
+    table.check_invariants()
+
+
+def test_node_with_an_open_handle_stays(table: InodeTable) -> None:
+    node = add_remembered(table, table.root, "a", FILE)
+    table.pin(node)
+
+    table.forget(node.inode, 1)
+    assert table.get(node.inode) is node
+
+    table.unpin(node)
+    assert len(table) == 1
+
+
+def test_parents_go_after_their_last_child(table: InodeTable) -> None:
+    directory = add_remembered(table, table.root, "d", DIRECTORY)
+    child = add_remembered(table, directory, "a", FILE)
+
+    table.forget(directory.inode, 1)
+    assert table.get(directory.inode) is directory
+
+    table.forget(child.inode, 1)
+    assert len(table) == 1
+
+
+def test_numbers_are_not_used_again(table: InodeTable) -> None:
+    node = add_remembered(table, table.root, "a", FILE)
+    table.forget(node.inode, 1)
+
+    assert table.add(table.root, "a", FILE).inode > node.inode
+
+
+def test_unlinked_node_frees_its_name_and_stays_while_held(table: InodeTable) -> None:
+    node = add_remembered(table, table.root, "a", FILE)
+
+    table.unlink(node)
+
+    assert node.unlinked
+    assert table.child(table.root, "a") is None
+    assert table.get(node.inode) is node
+    table.check_invariants()
+
+
+def test_forget_of_an_unlinked_node_leaves_its_successor(table: InodeTable) -> None:
+    old = add_remembered(table, table.root, "a", FILE)
+    table.unlink(old)
+    new = add_remembered(table, table.root, "a", FILE)
+
+    table.forget(old.inode, 1)
+
+    assert table.child(table.root, "a") is new
+    table.check_invariants()
+
+
+def test_move_gives_another_name_in_another_directory(table: InodeTable) -> None:
+    directory = add_remembered(table, table.root, "d", DIRECTORY)
+    node = add_remembered(table, table.root, "a", FILE)
+
+    table.move(node, directory, "b")
+
+    assert table.child(directory, "b") is node
+    assert table.child(table.root, "a") is None
+    table.check_invariants()
+
+
+def test_descendants_come_parents_first(table: InodeTable) -> None:
+    directory = table.add(table.root, "d", DIRECTORY)
+    child = table.add(directory, "a", FILE)
+
+    assert list(table.descendants(table.root)) == [directory, child]
