@@ -27,7 +27,7 @@ from cosfs.errors import (
     DeadlineExceeded,
     MountFailed,
     MountInterrupted,
-    NoSuchBucket,
+    NotFound,
     TransportError,
 )
 from cosfs.fs.filesystem import Filesystem
@@ -122,15 +122,24 @@ def _explain(error: CosError, config: MountConfig) -> str:
             return (
                 f"COS refuses the key: {error}; check the secret id, the secret key and the clock"
             )
-        case NoSuchBucket():
+        case NotFound():  # NoSuchBucket, or whatever a proxy in between says
             return f"there is no bucket {bucket} at {place}; check its name and region"
         case AccessDenied():
             return f"no right to list {config.source}: {error}; grant cos:GetBucket on it"
         case TransportError() | DeadlineExceeded():
-            reason = error.__cause__ or error
+            reason = _root_reason(error)
             return f"cannot reach {place}: {reason}; check region, endpoint and network"
         case _:
             return f"cannot list {config.source}: {error}"
+
+
+def _root_reason(error: BaseException) -> str:
+    """What the system said: "Connection refused" and not that all of one attempts failed."""
+    while isinstance(error, BaseExceptionGroup) or error.__cause__ is not None:
+        below = error.exceptions[0] if isinstance(error, BaseExceptionGroup) else error.__cause__
+        assert below is not None
+        error = below
+    return (isinstance(error, OSError) and error.strerror) or str(error)
 
 
 async def _serve(

@@ -74,8 +74,9 @@ def _users_may_allow_other() -> bool:
 
 
 def _check_directory(mountpoint: Path, *, nonempty: bool) -> None:
-    mode = _mode_of(mountpoint)
-    if not S_ISDIR(mode):
+    if _is_dead(mountpoint):
+        _clear_dead_mount(mountpoint)
+    if not S_ISDIR(_mode_of(mountpoint)):
         raise ConfigError(f"mountpoint {mountpoint} is not a directory")
     mounted = find_mount(mountpoint)
     if mounted is not None and mounted.fuse_type == FUSE_TYPE:
@@ -90,18 +91,27 @@ def _check_directory(mountpoint: Path, *, nonempty: bool) -> None:
 def _mode_of(mountpoint: Path) -> int:
     try:
         return mountpoint.stat().st_mode
+    except FileNotFoundError as error:
+        raise ConfigError(
+            f"mountpoint {mountpoint} does not exist; mkdir -p {mountpoint}"
+        ) from error
     except OSError as error:
-        if error.errno == errno.ENOENT:
-            raise ConfigError(
-                f"mountpoint {mountpoint} does not exist; mkdir -p {mountpoint}"
-            ) from error
-        if error.errno in (errno.ENOTCONN, errno.ECONNABORTED):
-            _clear_dead_mount(mountpoint, error)
-            return _mode_of(mountpoint)
         raise MountFailed(f"mountpoint {mountpoint}: {error.strerror}") from error
 
 
-def _clear_dead_mount(mountpoint: Path, cause: OSError) -> None:
+def _is_dead(mountpoint: Path) -> bool:
+    """Whether a FUSE mount is there whose process is gone.
+
+    Opened, not asked for its status: the kernel may still know that from before.
+    """
+    try:
+        os.close(os.open(mountpoint, os.O_RDONLY | os.O_DIRECTORY))
+    except OSError as error:
+        return error.errno in (errno.ENOTCONN, errno.ECONNABORTED)
+    return False
+
+
+def _clear_dead_mount(mountpoint: Path) -> None:
     """Unmount what a killed cosfs left. Raises MountFailed when it is not ours or stays."""
     mounted = find_mount(mountpoint)
     ours = mounted is not None and mounted.fuse_type == FUSE_TYPE
@@ -110,7 +120,7 @@ def _clear_dead_mount(mountpoint: Path, cause: OSError) -> None:
         raise MountFailed(
             f"mountpoint {mountpoint} is the dead end of an earlier mount ({complaint}); "
             f"clear it with: fusermount3 -u -z {mountpoint}"
-        ) from cause
+        )
     print(f"cosfs: cleared the dead end of an earlier mount on {mountpoint}", file=sys.stderr)
 
 

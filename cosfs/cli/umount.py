@@ -85,7 +85,7 @@ def _await_end(mountpoint: Path, record: MountRecord, uid: int, *, timeout_s: fl
     if not _wait_for_process(record, timeout_s=timeout_s):
         return _fail(
             TIMED_OUT,
-            f"{mountpoint} is unmounted, but process {record.pid} still uploads after "
+            f"{mountpoint} is unmounted, but process {record.pid} is not done after "
             f"{timeout_s:g} s; wait on with: cosfs umount {mountpoint}",
         )
     last = find_record(mountpoint, uid)
