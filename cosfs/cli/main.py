@@ -3,7 +3,7 @@
 import argparse
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn
 
 from cosfs import __version__
@@ -13,6 +13,11 @@ from cosfs.settings import find_option
 
 USAGE: Final = {"mount": 1}  # mount(8) says 1; the other commands say 2
 
+_COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
+    "mount": mount.run,
+    "umount": umount.run,
+    "emulator": emulator.run,
+}
 _SOURCE = re.compile(r"cos://.+|[a-z0-9-]+-\d+(?:[:/].*)?")
 
 
@@ -33,8 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except ConfigError as error:
         print(f"cosfs: {error}", file=sys.stderr)
         return USAGE.get(words[0] if words else "", 2)
-    code: int = parsed.run(parsed)
-    return code
+    return _COMMANDS[parsed.command](parsed)
 
 
 def _parse(words: Sequence[str]) -> argparse.Namespace:

@@ -63,7 +63,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog="Each option is also a name for -o: --part-size 16M is -o part_size=16M.",
         argument_default=argparse.SUPPRESS,
     )
-    parser.set_defaults(run=run, settings=[])
+    parser.set_defaults(settings=[])
     parser.add_argument("source", metavar="SOURCE", help="BUCKET-APPID[/PREFIX], or with cos://")
     parser.add_argument("mountpoint", metavar="MOUNTPOINT", help="an empty directory")
     parser.add_argument("-o", metavar="OPTIONS", action=_CollectSettings, help="options, by comma")
