@@ -28,7 +28,7 @@ class Node:
     attributes: Attributes
     object: ObjectInfo | None = None  # None: implicit directory, or a file never committed yet
     pending: bool = False  # a file that exists only in this mount so far
-    unlinked: bool = False  # has no name any more
+    unlinked: bool = False  # has no place in the tree any more
     dirty: bool = False  # set by fs: content or attributes here are newer than the object
     lookups: int = 0  # the kernel's references
     pins: int = 0  # open handles
@@ -138,4 +138,5 @@ class InodeTable:
                 return
             if not node.unlinked:
                 del node.parent.children[node.name]
+                node.unlinked = True  # for a task that still holds it
             node = node.parent

@@ -2,9 +2,9 @@
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from urllib.parse import parse_qs
 
 import pytest
-import trio.testing
 
 from cosfs.config import AttributeConfig, ServiceConfig
 from cosfs.cos.client import CosClient
@@ -17,7 +17,8 @@ from cosfs.namespace.inodes import Node
 from cosfs.namespace.tree import Namespace
 from tests.support.emulated import BUCKET, SECRET_ID, SECRET_KEY, EmulatedTransport
 
-TTL_S = 5.0
+TTL_S = 60.0  # longer than any test, so that only a mock clock's jump ends it
+EXPIRED_S = TTL_S + 0.1
 
 
 @dataclass
@@ -26,7 +27,6 @@ class World:
 
     client: CosClient
     transport: EmulatedTransport
-    clock: trio.testing.MockClock
     codec: AttributeCodec
 
     def mount(self, prefix: str = "") -> Namespace:
@@ -74,11 +74,11 @@ class World:
         return True
 
     def requests(self) -> list[str]:
-        """What was asked since the last call, as "operation key"."""
+        """What was asked since the last call, as "operation key", listings by their prefix."""
         records = self.transport.api.requests.records()
-        asked = [f"{record.operation} {record.key}".rstrip() for record in records]
+        asked = [f"{record.operation} {record.key or _prefix(record.query)}" for record in records]
         self.forget_requests()
-        return asked
+        return [text.rstrip() for text in asked]
 
     def forget_requests(self) -> None:
         self.transport.api.requests.clear()
@@ -86,23 +86,19 @@ class World:
     def fail(self, fault: Fault) -> None:
         self.transport.api.faults.set([fault])
 
-    def expire(self) -> None:
-        """Let every time to live pass."""
-        self.clock.jump(TTL_S + 0.1)
 
-    def outlive_lag(self) -> None:
-        """Let the time pass in which listings are expected to lag."""
-        self.clock.jump(60)
+def _prefix(query: str) -> str:
+    return parse_qs(query).get("prefix", [""])[0]
 
 
 @pytest.fixture
-async def world(mock_clock: trio.testing.MockClock) -> AsyncIterator[World]:
+async def world() -> AsyncIterator[World]:
     transport = EmulatedTransport()
     credentials = StaticCredentials(Credentials(secret_id=SECRET_ID, secret_key=SECRET_KEY))
     config = ServiceConfig(bucket=BUCKET, endpoint="http://127.0.0.1:9000")
     codec = AttributeCodec(AttributeConfig(), default_uid=1000, default_gid=100)
     async with CosClient(config, credentials, transport=transport) as client:
-        yield World(client, transport, mock_clock, codec)
+        yield World(client, transport, codec)
 
 
 @pytest.fixture
