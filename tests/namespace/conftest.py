@@ -66,6 +66,10 @@ class World:
         assert page.next_marker is None
         return [listed.key for listed in page.objects]
 
+    async def keys_below(self, prefix: str) -> list[str]:
+        page = await self.client.list_objects(prefix=prefix)
+        return [listed.key for listed in page.objects]
+
     async def exists(self, key: str) -> bool:
         try:
             await self.head(key)
