@@ -50,4 +50,7 @@ def show(chunks: int, log: Path) -> None:
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except KeyboardInterrupt:
+        sys.exit(130)  # what a shell says of SIGINT

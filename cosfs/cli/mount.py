@@ -12,7 +12,7 @@ from typing import Final
 from cosfs.cli.background import Ready, run_in_background
 from cosfs.cli.logs import set_up_logging
 from cosfs.cli.mountpoint import prepare
-from cosfs.cli.mounts import record_end, record_start, resolve
+from cosfs.cli.mounts import records_of, resolve
 from cosfs.config import MountConfig
 from cosfs.cos.endpoint import bucket_endpoint
 from cosfs.errors import (
@@ -145,10 +145,11 @@ def _run_in_foreground(config: MountConfig) -> int:
 
 def _serve(config: MountConfig, ready: Ready) -> tuple[int, str]:
     """Serve the mount until it ends; the Serve of background.py."""
+    records = records_of(os.getuid())
 
     def announce() -> None:
         try:
-            record_start(config.mountpoint)
+            records.start(config.mountpoint)
         except OSError as error:
             logger.warning("mount record failed error=%s", error)
         ready(_describe(config))
@@ -165,7 +166,7 @@ def _serve(config: MountConfig, ready: Ready) -> tuple[int, str]:
         code, message = INTERNAL_ERROR, f"internal error: {error!r}"
     else:
         code, message = 0, ""
-    record_end(config.mountpoint, message or None)
+    records.end(config.mountpoint, message or None)
     return code, message
 
 

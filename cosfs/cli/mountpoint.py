@@ -11,25 +11,29 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from stat import S_ISDIR
+from typing import Final
 
-from cosfs.cli.mounts import FUSE_TYPE, find_mount, find_record, is_running
+from cosfs.cli.mounts import FUSE_TYPE, find_mount, is_running, records_of
 from cosfs.config import MountConfig
 from cosfs.errors import ConfigError, FuseMissing, MountDenied, MountFailed
 
-_COMMAND_TIMEOUT_S = 30.0
+FUSE_DEVICE: Final = Path("/dev/fuse")
+
+_COMMAND_TIMEOUT_S: Final = 30.0
 
 
-def prepare(config: MountConfig) -> None:
+def prepare(config: MountConfig, *, device: Path = FUSE_DEVICE) -> None:
     """Check FUSE and the mountpoint; clear the dead end that an earlier mount left there.
 
     Raises FuseMissing, MountDenied, MountFailed or ConfigError.
     """
-    _check_fuse(config)
+    _check_fuse(config, device)
     mountpoint = config.mountpoint
     mounted = find_mount(mountpoint)
     if mounted is not None and mounted.fuse_type == FUSE_TYPE:
         # Before any stat: one on a mount whose process hangs would hang as well.
-        record = find_record(mountpoint, os.getuid() if mounted.uid is None else mounted.uid)
+        owner = os.getuid() if mounted.uid is None else mounted.uid
+        record = records_of(owner).find(mountpoint)
         if record is not None and is_running(record):
             raise _already_mounted(mountpoint)
     _check_directory(mountpoint, nonempty=config.nonempty)
@@ -51,12 +55,11 @@ def detach(mountpoint: Path, *, lazy: bool) -> str | None:
     return None if done.returncode == 0 else done.stderr.strip() or f"{command[0]} failed"
 
 
-def _check_fuse(config: MountConfig) -> None:
-    device = Path("/dev/fuse")
+def _check_fuse(config: MountConfig, device: Path) -> None:
     if not device.exists():
-        raise FuseMissing("/dev/fuse is missing; load the kernel module with: modprobe fuse")
+        raise FuseMissing(f"{device} is missing; load the kernel module with: modprobe fuse")
     if not os.access(device, os.R_OK | os.W_OK):
-        raise MountDenied("this user may not open /dev/fuse; run as root or change its group")
+        raise MountDenied(f"this user may not open {device}; run as root or change its group")
     if os.geteuid() == 0:
         return
     if shutil.which("fusermount3") is None:

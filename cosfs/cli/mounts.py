@@ -7,9 +7,9 @@ umount(2) returns while the mount's process still uploads. The file names that p
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from stat import S_ISDIR
@@ -65,42 +65,82 @@ def resolve(mountpoint: Path) -> Path:
     return absolute if find_mount(absolute) else Path(os.path.realpath(absolute))
 
 
-def record_start(mountpoint: Path) -> None:
-    """Say that this process serves *mountpoint*. Raises OSError."""
-    pid = os.getpid()
-    _write(mountpoint, MountRecord(pid=pid, started=_start_time(pid) or 0))
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Records:
+    """The records of one user's mounts, in the first of *places*; older ones may be in others."""
 
+    uid: int
+    places: Sequence[Path]
 
-def record_end(mountpoint: Path, error: str | None) -> None:
-    """Take the record away, or leave *error* in it for ``cosfs umount`` to tell."""
-    record = find_record(mountpoint, os.getuid())
-    if record is None or record.pid != os.getpid():
-        return
-    if error is None:
-        forget_record(mountpoint, os.getuid())
-    else:
-        with suppress(OSError):
-            _write(mountpoint, MountRecord(pid=record.pid, started=record.started, error=error))
+    def start(self, mountpoint: Path) -> None:
+        """Say that this process serves *mountpoint*. Raises OSError."""
+        pid = os.getpid()
+        self._write(mountpoint, MountRecord(pid=pid, started=_start_time(pid) or 0))
 
+    def end(self, mountpoint: Path, error: str | None) -> None:
+        """Take this process's record away, or leave *error* in it for ``cosfs umount`` to tell."""
+        record = self.find(mountpoint)
+        if record is None or record.pid != os.getpid():
+            return
+        if error is None:
+            self.forget(mountpoint)
+        else:
+            with suppress(OSError):
+                self._write(mountpoint, replace(record, error=error))
 
-def find_record(mountpoint: Path, uid: int) -> MountRecord | None:
-    """What the mount's process wrote, when *uid* or this user mounted."""
-    for file in _record_files(mountpoint, uid):
+    def find(self, mountpoint: Path) -> MountRecord | None:
+        """What the mount's process wrote, if it did."""
+        for file in self._files(mountpoint):
+            try:
+                values = json.loads(file.read_text())
+                return MountRecord(
+                    pid=int(values["pid"]), started=int(values["started"]), error=values["error"]
+                )
+            except (OSError, ValueError, TypeError, KeyError):
+                continue
+        return None
+
+    def forget(self, mountpoint: Path) -> None:
+        """Remove the record."""
+        for file in self._files(mountpoint):
+            with suppress(OSError):
+                file.unlink(missing_ok=True)
+
+    def _write(self, mountpoint: Path, record: MountRecord) -> None:
+        directory = self.places[0]
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self._belongs_to_user(directory):
+            raise PermissionError(f"{directory} belongs to somebody else")
+        file = directory / _file_name(mountpoint)
+        temporary = file.with_suffix(".new")
+        temporary.write_text(json.dumps(asdict(record)))
+        temporary.replace(file)
+
+    def _files(self, mountpoint: Path) -> Iterator[Path]:
+        for directory in self.places:
+            if self._belongs_to_user(directory):
+                yield directory / _file_name(mountpoint)
+
+    def _belongs_to_user(self, directory: Path) -> bool:
+        """Anybody may make a directory in /tmp: what others could write is not believed."""
         try:
-            values = json.loads(file.read_text())
-            return MountRecord(
-                pid=int(values["pid"]), started=int(values["started"]), error=values["error"]
-            )
-        except (OSError, ValueError, KeyError):
-            continue
-    return None
+            status = directory.lstat()
+        except OSError:
+            return False
+        return S_ISDIR(status.st_mode) and status.st_uid == self.uid and not status.st_mode & 0o022
 
 
-def forget_record(mountpoint: Path, uid: int) -> None:
-    """Remove a record whose end has been told."""
-    for file in _record_files(mountpoint, uid):
-        with suppress(OSError):
-            file.unlink(missing_ok=True)
+def records_of(uid: int) -> Records:
+    """Where *uid*'s mounts keep their records."""
+    if uid == 0:
+        return Records(uid=uid, places=[Path("/run/cosfs")])
+    places = []
+    runtime = os.environ.get("XDG_RUNTIME_DIR")
+    if uid == os.getuid() and runtime:
+        places.append(Path(runtime, "cosfs"))
+    if Path(f"/run/user/{uid}").is_dir():
+        places.append(Path(f"/run/user/{uid}/cosfs"))
+    return Records(uid=uid, places=[*places, Path(gettempdir(), f"cosfs-{uid}")])
 
 
 def is_running(record: MountRecord) -> bool:
@@ -117,45 +157,5 @@ def _start_time(pid: int) -> int | None:
     return None if fields[0] in "ZX" else int(fields[19])
 
 
-def _write(mountpoint: Path, record: MountRecord) -> None:
-    directory = _places(os.getuid())[0]
-    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-    if not _belongs_to(directory, os.getuid()):
-        raise PermissionError(f"{directory} belongs to somebody else")
-    values = {"pid": record.pid, "started": record.started, "error": record.error}
-    file = _record_file(directory, mountpoint)
-    temporary = file.with_suffix(".new")
-    temporary.write_text(json.dumps(values))
-    temporary.replace(file)
-
-
-def _record_files(mountpoint: Path, uid: int) -> Iterator[Path]:
-    for directory in _places(uid):
-        if _belongs_to(directory, uid):
-            yield _record_file(directory, mountpoint)
-
-
-def _record_file(directory: Path, mountpoint: Path) -> Path:
-    return directory / sha256(os.fsencode(mountpoint)).hexdigest()[:32]
-
-
-def _places(uid: int) -> list[Path]:
-    """Where *uid*'s mounts may keep their records, the place for new ones first."""
-    if uid == 0:
-        return [Path("/run/cosfs")]
-    places = []
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if uid == os.getuid() and runtime:
-        places.append(Path(runtime, "cosfs"))
-    if Path(f"/run/user/{uid}").is_dir():
-        places.append(Path(f"/run/user/{uid}/cosfs"))
-    return [*places, Path(gettempdir(), f"cosfs-{uid}")]
-
-
-def _belongs_to(directory: Path, uid: int) -> bool:
-    """Anybody may make a directory in /tmp: a record is believed where only *uid* could write."""
-    try:
-        status = directory.lstat()
-    except OSError:
-        return False
-    return S_ISDIR(status.st_mode) and status.st_uid == uid and not status.st_mode & 0o022
+def _file_name(mountpoint: Path) -> str:
+    return sha256(os.fsencode(mountpoint)).hexdigest()[:32]

@@ -11,10 +11,10 @@ from cosfs.cli.mountpoint import detach
 from cosfs.cli.mounts import (
     FUSE_TYPE,
     MountRecord,
+    Records,
     find_mount,
-    find_record,
-    forget_record,
     is_running,
+    records_of,
     resolve,
 )
 from cosfs.values import duration
@@ -58,8 +58,9 @@ def _unmount(mountpoint: Path, timeout_s: float, *, lazy: bool) -> int:
     mounted = find_mount(mountpoint)
     if mounted is not None and mounted.fuse_type != FUSE_TYPE:
         return _fail(NOT_MOUNTED, f"{mountpoint} is a mount of {mounted.fuse_type}, not of cosfs")
-    uid = mounted.uid if mounted is not None and mounted.uid is not None else os.getuid()
-    record = find_record(mountpoint, uid)
+    owner = None if mounted is None else mounted.uid
+    records = records_of(os.getuid() if owner is None else owner)
+    record = records.find(mountpoint)
     if mounted is None and record is None:
         return _fail(NOT_MOUNTED, f"cosfs is not mounted on {mountpoint}")
     if mounted is not None:
@@ -68,7 +69,7 @@ def _unmount(mountpoint: Path, timeout_s: float, *, lazy: bool) -> int:
             return _fail(FAILED, _explain(mountpoint, complaint))
     if lazy or record is None:
         return 0
-    return _await_end(mountpoint, record, uid, timeout_s=timeout_s)
+    return _await_end(mountpoint, record, records, timeout_s=timeout_s)
 
 
 def _explain(mountpoint: Path, complaint: str) -> str:
@@ -80,17 +81,19 @@ def _explain(mountpoint: Path, complaint: str) -> str:
     return f"{mountpoint} is not unmounted: {complaint}"
 
 
-def _await_end(mountpoint: Path, record: MountRecord, uid: int, *, timeout_s: float) -> int:
+def _await_end(
+    mountpoint: Path, record: MountRecord, records: Records, *, timeout_s: float
+) -> int:
     if not _wait_for_process(record, timeout_s=timeout_s):
         return _fail(
             TIMED_OUT,
             f"{mountpoint} is unmounted, but process {record.pid} is not done after "
             f"{timeout_s:g} s; wait on with: cosfs umount {mountpoint}",
         )
-    last = find_record(mountpoint, uid)
+    last = records.find(mountpoint)
     if last is None or last.pid != record.pid:
         return 0
-    forget_record(mountpoint, uid)
+    records.forget(mountpoint)
     reason = last.error or "its process was killed"
     return _fail(FAILED, f"the mount on {mountpoint} did not end well: {reason}")
 

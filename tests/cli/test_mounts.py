@@ -1,0 +1,117 @@
+"""The mount table and the records of the processes behind mounts."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from cosfs.cli.mounts import MountRecord, Records, find_mount, is_running, resolve
+
+MOUNTPOINT = Path("/mnt/x")
+TABLE = """\
+22 1 8:1 / / rw,relatime shared:1 - ext4 /dev/sda1 rw
+40 22 0:35 / /mnt/a\\040b rw,nosuid shared:9 master:2 - fuse.cosfs cos://b-1/ rw,user_id=1000
+41 22 0:36 / /mnt/twice rw - tmpfs tmpfs rw
+42 41 0:37 / /mnt/twice rw - fuse.cosfs cos://b-1/ rw,user_id=0,group_id=0
+"""
+
+
+@pytest.fixture
+def records(tmp_path: Path) -> Records:
+    return Records(uid=os.getuid(), places=[tmp_path / "records"])
+
+
+def test_table_names_type_and_user() -> None:
+    found = find_mount(Path("/mnt/a b"), TABLE)
+
+    assert found is not None
+    assert (found.fuse_type, found.uid) == ("fuse.cosfs", 1000)
+
+
+def test_topmost_mount_is_found() -> None:
+    found = find_mount(Path("/mnt/twice"), TABLE)
+
+    assert found is not None
+    assert found.fuse_type == "fuse.cosfs"
+
+
+def test_mount_of_another_kind_has_no_user() -> None:
+    found = find_mount(Path("/"), TABLE)
+
+    assert found is not None
+    assert (found.fuse_type, found.uid) == ("ext4", None)
+
+
+def test_nothing_is_mounted_below_a_mountpoint() -> None:
+    assert find_mount(Path("/mnt/twice/below"), TABLE) is None
+
+
+def test_resolve_follows_symlinks_and_dots(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    (tmp_path / "link").symlink_to("real")
+
+    assert resolve(tmp_path / "real" / ".." / "link") == tmp_path / "real"
+
+
+def test_record_names_this_process_until_its_end(records: Records) -> None:
+    records.start(MOUNTPOINT)
+
+    record = records.find(MOUNTPOINT)
+    assert record is not None
+    assert (record.pid, record.error, is_running(record)) == (os.getpid(), None, True)
+
+    records.end(MOUNTPOINT, None)
+    assert records.find(MOUNTPOINT) is None
+
+
+def test_record_keeps_why_a_mount_ended_badly(records: Records) -> None:
+    records.start(MOUNTPOINT)
+
+    records.end(MOUNTPOINT, "an upload failed")
+
+    record = records.find(MOUNTPOINT)
+    assert record is not None
+    assert record.error == "an upload failed"
+
+
+def test_end_of_a_mount_that_never_was_leaves_another_s_record(
+    records: Records, tmp_path: Path
+) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from cosfs.cli.mounts import Records;"
+        "Records(uid=os.getuid(), places=[Path(sys.argv[1])]).start(Path(sys.argv[2]))"
+    )
+    words = [sys.executable, "-c", script, str(tmp_path / "records"), str(MOUNTPOINT)]
+    subprocess.run(words, check=True, timeout=20)
+
+    records.end(MOUNTPOINT, None)
+
+    assert records.find(MOUNTPOINT) is not None
+
+
+def test_process_that_ended_is_not_running() -> None:
+    child = subprocess.Popen([sys.executable, "-c", ""])
+    child.wait(timeout=20)
+
+    assert not is_running(MountRecord(pid=child.pid, started=0))
+
+
+def test_later_process_with_the_same_number_is_another() -> None:
+    assert not is_running(MountRecord(pid=os.getpid(), started=1))
+
+
+def test_record_that_others_may_write_is_not_believed(records: Records) -> None:
+    records.start(MOUNTPOINT)
+    records.places[0].chmod(0o777)
+
+    assert records.find(MOUNTPOINT) is None
+
+
+@pytest.mark.parametrize("text", ["", "{}", "[]", '{"pid": "x", "started": 1, "error": null}'])
+def test_record_that_makes_no_sense_is_none(records: Records, text: str) -> None:
+    records.start(MOUNTPOINT)
+    next(records.places[0].iterdir()).write_text(text)
+
+    assert records.find(MOUNTPOINT) is None
