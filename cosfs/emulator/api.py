@@ -295,5 +295,6 @@ def _error(exchange: _Exchange, refusal: Refusal) -> str:
 
 def _request_id(now: float) -> str:
     """In COS's form: base64 of hexadecimal time and three numbers."""
-    text = f"{int(now):x}_{secrets.token_hex(4)}_{secrets.token_hex(2)}_{secrets.token_hex(2)}"
+    chance = secrets.token_hex(8)
+    text = f"{int(now):x}_{chance[:8]}_{chance[8:12]}_{chance[12:]}"
     return b64encode(text.encode()).decode()

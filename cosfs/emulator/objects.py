@@ -82,7 +82,7 @@ async def get_object(service: Service, call: Call) -> Response:
     if span is not None:
         headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{size}"
     headers |= {
-        name.removeprefix(_OVERRIDES): value
+        name.removeprefix(_OVERRIDES).title(): value
         for name, value in call.query.items()
         if name.startswith(_OVERRIDES)
     }
@@ -178,8 +178,9 @@ def _copied_properties(service: Service, call: Call, source: Stored) -> Properti
 
 
 def _object_headers(stored: Stored) -> dict[str, str]:
+    kept = stored.properties.headers
     headers = {
-        **stored.properties.headers,
+        **{n if n.startswith("x-cos-") else n.title(): value for n, value in kept.items()},
         **written_headers(stored),
         "Last-Modified": formatdate(int(stored.modified), usegmt=True),
         "Accept-Ranges": "bytes",

@@ -86,6 +86,7 @@ class Store:
         self._index = index
         self.bodies = bodies
         self._pins: Counter[ContentId] = Counter()
+        self._buckets: dict[str, float] = dict(index.execute("SELECT name, created FROM buckets"))
         self._recover()
 
     def close(self) -> None:
@@ -96,16 +97,16 @@ class Store:
 
     def buckets(self) -> list[tuple[str, float]]:
         """Names and times of creation, sorted."""
-        return self._index.execute("SELECT name, created FROM buckets ORDER BY name").fetchall()
+        return sorted(self._buckets.items())
 
     def has_bucket(self, name: str) -> bool:
-        row = self._index.execute("SELECT 1 FROM buckets WHERE name = ?", (name,)).fetchone()
-        return row is not None
+        return name in self._buckets
 
     def make_bucket(self, name: str, *, now: float) -> None:
         if self.has_bucket(name):
             raise Refusal("BucketAlreadyOwnedByYou")
         self._index.execute("INSERT INTO buckets VALUES (?, ?)", (name, now))
+        self._buckets[name] = now
 
     def remove_bucket(self, name: str) -> None:
         """Remove an empty bucket; unfinished uploads count as contents."""
@@ -114,6 +115,7 @@ class Store:
             if self._index.execute(query, (name,)).fetchone() is not None:
                 raise Refusal("BucketNotEmpty")
         self._index.execute("DELETE FROM buckets WHERE name = ?", (name,))
+        del self._buckets[name]
 
     # Objects
 
@@ -141,10 +143,10 @@ class Store:
     def delete(self, bucket: str, key: str) -> None:
         """Remove the object; harmless if there is none."""
         with transaction(self._index):
-            old = self.find(bucket, key)
+            old = self._content_of(bucket, key)
             where = (bucket, key.encode())
             self._index.execute("DELETE FROM objects WHERE bucket = ? AND key = ?", where)
-            dead = [] if old is None else self._drop(old.content.id)
+            dead = [] if old is None else self._drop(old)
         self._remove(dead)
 
     # Contents
@@ -274,7 +276,7 @@ class Store:
     # Inside
 
     def _put_rows(self, bucket: str, stored: Stored, *, forbid_overwrite: bool) -> list[FileId]:
-        old = self.find(bucket, stored.key)
+        old = self._content_of(bucket, stored.key)
         if old is not None and forbid_overwrite:
             raise Refusal("FileAlreadyExists")
         content, properties = stored.content, stored.properties
@@ -292,7 +294,13 @@ class Store:
                 json.dumps(dict(properties.headers)),
             ),
         )
-        return [] if old is None else self._drop(old.content.id)
+        return [] if old is None else self._drop(old)
+
+    def _content_of(self, bucket: str, key: str) -> ContentId | None:
+        row: tuple[ContentId] | None = self._index.execute(
+            "SELECT content FROM objects WHERE bucket = ? AND key = ?", (bucket, key.encode())
+        ).fetchone()
+        return None if row is None else row[0]
 
     def _end_rows(self, upload: Upload) -> list[FileId]:
         contents = [part.content.id for part in self.parts(upload)]
@@ -323,8 +331,11 @@ class Store:
         for piece in pieces:
             rows.append((content, start, piece.file, piece.offset, piece.size))
             start += piece.size
-        with transaction(self._index):
-            self._index.executemany("INSERT INTO extents VALUES (?, ?, ?, ?, ?)", rows)
+        if len(rows) == 1:  # a transaction of its own, without the cost of saying so
+            self._index.execute("INSERT INTO extents VALUES (?, ?, ?, ?, ?)", rows[0])
+        elif rows:
+            with transaction(self._index):
+                self._index.executemany("INSERT INTO extents VALUES (?, ?, ?, ?, ?)", rows)
 
     def _drop(self, content: ContentId) -> list[FileId]:
         """Remove *content* unless somebody has it; the files that nobody refers to any more."""

@@ -1,0 +1,1 @@
+"""Tests of the emulator, on its own and under Tencent's SDK."""
