@@ -25,7 +25,7 @@ _log = logging.getLogger(__name__)
 # A lookup that the kernel made on the way to an open counts as the open's own check.
 _JUST_CHECKED_S: Final = 0.1
 _READERS_IN_BUDGET: Final = 8  # this many readers may fill the memory with what they read ahead
-_PATH_MAX: Final = 4096  # Linux: the longest target of a symlink
+PATH_MAX: Final = 4096  # Linux: the longest target of a symlink
 
 StillHeld = Callable[[int, int], bool]
 """Whether a thread (pid) holds another descriptor of an inode besides the one it is closing."""
@@ -134,7 +134,7 @@ class Filesystem:
     async def read_link(self, node: Node) -> str:
         file = self._hold(node)
         try:
-            target = await file.read(ByteRange(0, _PATH_MAX), self._prefetcher())
+            target = await file.read(ByteRange(0, PATH_MAX), self._prefetcher())
         finally:
             await self._let_go(file)
         return target.decode(errors="replace")

@@ -75,6 +75,19 @@ def handler(function: Handler[Self, Arguments, Answer]) -> Handler[Self, Argumen
     return bounded
 
 
+def notification(function: Handler[Self, Arguments, None]) -> Handler[Self, Arguments, None]:
+    """Let nothing at all out of a handler whose request has no answer: it has no errno either."""
+
+    @functools.wraps(function)
+    async def bounded(self: Self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
+        try:
+            await function(self, *args, **kwargs)
+        except Exception:
+            _log.exception("handler broke operation=%s", function.__name__)
+
+    return bounded
+
+
 def _as_fuse_error(operation: str, error: Exception) -> pyfuse3.FUSEError:
     if isinstance(error, pyfuse3.FUSEError):
         return error

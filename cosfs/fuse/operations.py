@@ -27,9 +27,9 @@ from pyfuse3 import (
 
 from cosfs.cos.model import MAX_OBJECT_SIZE
 from cosfs.errors import InvalidArgument, NotPermitted, UnencodableName
-from cosfs.fs.filesystem import Filesystem
+from cosfs.fs.filesystem import PATH_MAX, Filesystem
 from cosfs.fs.handles import FileHandle
-from cosfs.fuse.errnos import handler
+from cosfs.fuse.errnos import handler, notification
 from cosfs.namespace.attributes import AttributeChange, Attributes, new_attributes
 from cosfs.namespace.inodes import Node
 
@@ -58,6 +58,7 @@ class Operations(pyfuse3.Operations):
         node = await self._fs.lookup(self._fs.node(parent_inode), _text(name))
         return self._remembered(node)
 
+    @notification
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
         for inode, count in inode_list:
             self._fs.namespace.inodes.forget(inode, count)
@@ -305,9 +306,15 @@ def _file_info(handle: FileHandle, flags: int) -> FileInfo:
 
 
 def _provisional(node: Node, attributes: Attributes) -> EntryAttributes:
-    """A name whose attributes are not known: the kernel asks when somebody wants them."""
+    """A name whose attributes are not known: the kernel asks when somebody wants them.
+
+    What a listing shows as a file may be a symlink if it is short enough to be a target. Such an
+    entry has no type: readdir(3) then says DT_UNKNOWN, and the kernel keeps nothing of it.
+    """
     entry = _packed(node, attributes)
     entry.entry_timeout = entry.attr_timeout = 0
+    if not attributes.is_directory and attributes.size <= PATH_MAX:
+        entry.st_mode = ModeT(0)
     return entry
 
 
