@@ -113,9 +113,10 @@ class AttributeCodec:
         self._uid_override = config.uid
         self._gid_override = config.gid
         self._hidden = config.umask or 0
+        # What an object without metadata belongs to.
+        self._uid = _or(config.uid, default_uid, os.geteuid())
+        self._gid = _or(config.gid, default_gid, os.getegid())
         self._implicit_time_ns = implicit_time_ns
-        self._default_uid = os.geteuid() if default_uid is None else default_uid
-        self._default_gid = os.getegid() if default_gid is None else default_gid
 
     def from_object(self, info: ObjectInfo) -> Attributes:
         metadata = info.properties.metadata
@@ -124,8 +125,8 @@ class AttributeCodec:
         shown = info.modified_ns if mtime_ns is None else mtime_ns
         return Attributes(
             mode=self._shown_mode(mode),
-            uid=_or(self._uid_override, _number(metadata, UID, MAX_ID), self._default_uid),
-            gid=_or(self._gid_override, _number(metadata, GID, MAX_ID), self._default_gid),
+            uid=_or(self._uid_override, _number(metadata, UID, MAX_ID), self._uid),
+            gid=_or(self._gid_override, _number(metadata, GID, MAX_ID), self._gid),
             size=0 if stat.S_ISDIR(mode) else info.size,
             mtime_ns=shown,
             ctime_ns=_or(_nanoseconds(metadata, CTIME_NS), shown),
@@ -145,8 +146,8 @@ class AttributeCodec:
     def default(self, mode: int, *, size: int, time_ns: int) -> Attributes:
         return Attributes(
             mode=self._shown_mode(mode),
-            uid=_or(self._uid_override, self._default_uid),
-            gid=_or(self._gid_override, self._default_gid),
+            uid=self._uid,
+            gid=self._gid,
             size=size,
             mtime_ns=time_ns,
             ctime_ns=time_ns,

@@ -26,7 +26,8 @@ class Node:
     parent: "Node | None"
     name: str
     attributes: Attributes
-    object: ObjectInfo | None = None  # None: implicit directory, or a file never committed yet
+    # None: an implicit directory, a pending file, or a name that only a listing has shown.
+    object: ObjectInfo | None = None
     pending: bool = False  # a file that exists only in this mount so far
     unlinked: bool = False  # has no place in the tree any more
     dirty: bool = False  # set by fs: content or attributes here are newer than the object

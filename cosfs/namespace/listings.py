@@ -7,9 +7,8 @@ listing handed out contradicts an own change that is newer than its request.
 Sends nothing; no method yields.
 """
 
-import itertools
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -92,13 +91,11 @@ def is_valid_name(name: str) -> bool:
     )
 
 
-def collect_entries(prefix: str, pages: Iterable[ListingPage]) -> dict[str, ListedEntry]:
-    """The entries that a path can express, by name. A directory wins over a file beside it."""
-    entries: dict[str, ListedEntry] = {}
-    for entry in itertools.chain.from_iterable(_page_entries(prefix, page) for page in pages):
+def collect_entries(entries: dict[str, ListedEntry], prefix: str, page: ListingPage) -> None:
+    """Add a page's entries that a path can express. A directory wins over a file beside it."""
+    for entry in _page_entries(prefix, page):
         if is_valid_name(entry.name):
             entries[entry.name] = _stronger(entries.get(entry.name), entry)
-    return entries
 
 
 def _page_entries(prefix: str, page: ListingPage) -> Iterator[ListedEntry]:

@@ -4,6 +4,7 @@ Owns the policy of a lookup and the memory of past HEADs; knows prefixes and key
 is remembered from a HEAD counts only while a listing confirms its ETag and Last-Modified.
 """
 
+from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -114,8 +115,7 @@ class Finder:
 
     async def keys_below(self, prefix: str) -> list[ListedObject]:
         """Every object under *prefix*, at any depth, as COS lists it now."""
-        pages = await self._pages(prefix, delimiter="")
-        return [listed for page in pages for listed in page.objects]
+        return [listed async for page in self._pages(prefix, "") for listed in page.objects]
 
     async def is_empty(self, prefix: str) -> bool:
         """Whether nothing but its own marker is under *prefix*, always asking COS."""
@@ -134,6 +134,7 @@ class Finder:
             marker = page.next_marker
 
     async def _list_one_page(self, prefix: str) -> Listing | None:
+        entries: dict[str, ListedEntry] = {}
         with self._listings.request() as began:
             page = await self._client.list_objects(
                 prefix=prefix, delimiter="/", marker="", max_keys=MAX_LIST_KEYS
@@ -141,24 +142,27 @@ class Finder:
             self._listings.mark_large(prefix, large=page.next_marker is not None)
             if page.next_marker is not None:
                 return None
-            return self._listings.store(prefix, collect_entries(prefix, [page]), began)
+            collect_entries(entries, prefix, page)
+            return self._listings.store(prefix, entries, began)
 
     async def _list_all_pages(self, prefix: str) -> Listing:
+        entries: dict[str, ListedEntry] = {}
+        pages = 0
         with self._listings.request() as began:
-            pages = await self._pages(prefix, delimiter="/")
-            self._listings.mark_large(prefix, large=len(pages) > 1)
-            return self._listings.store(prefix, collect_entries(prefix, pages), began)
+            async for page in self._pages(prefix, "/"):
+                collect_entries(entries, prefix, page)
+                pages += 1
+            self._listings.mark_large(prefix, large=pages > 1)
+            return self._listings.store(prefix, entries, began)
 
-    async def _pages(self, prefix: str, *, delimiter: str) -> list[ListingPage]:
-        pages: list[ListingPage] = []
+    async def _pages(self, prefix: str, delimiter: str) -> AsyncIterator[ListingPage]:
         marker: str | None = ""
         while marker is not None:
             page = await self._client.list_objects(
                 prefix=prefix, delimiter=delimiter, marker=marker, max_keys=MAX_LIST_KEYS
             )
-            pages.append(page)
+            yield page
             marker = page.next_marker
-        return pages
 
     async def _load(self, prefix: str, entry: ListedEntry, listed_at: float) -> Found | None:
         """The attributes of a listed name. None: an object that is gone by now."""

@@ -6,6 +6,7 @@ what COS is known to hold agree.
 """
 
 from dataclasses import dataclass
+from typing import Final
 
 import trio
 
@@ -22,6 +23,8 @@ from cosfs.namespace.listings import (
     split_key,
 )
 from cosfs.namespace.lookups import Finder, Found
+
+ENTRIES_AT_ONCE: Final = 1000  # about 7 ms; other tasks run in between
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,13 +110,16 @@ class NamespaceReader:
 
     async def entries(self, directory: Node) -> list[DirectoryEntry]:
         """The whole directory by name, without "." and ".."; its pages of LIST at most."""
+        if directory.unlinked:
+            return []
         self._require_directory(directory)
         prefix = self.key_of(directory)
         listing = await self._finder.list_directory(prefix)
-        shown = {
-            name: self._listed_entry(directory, prefix, entry)
-            for name, entry in listing.entries.items()
-        }
+        shown: dict[str, DirectoryEntry] = {}
+        for number, entry in enumerate(list(listing.entries.values())):
+            if number % ENTRIES_AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
+            shown[entry.name] = self._listed_entry(directory, prefix, entry)
         for child in directory.children.values():
             if child.pending or child.dirty:
                 shown[child.name] = DirectoryEntry(
@@ -122,11 +128,20 @@ class NamespaceReader:
         return [shown[name] for name in sorted(shown)]
 
     def entry_node(self, directory: Node, entry: DirectoryEntry) -> Node:
-        """The node of a listed name, made without asking COS; a lookup makes it exact."""
+        """The node of a listed name, without asking COS. If it is not exact, a lookup makes it so.
+
+        The entry may be old: a name that is gone by now gets a node that the next lookup drops.
+        """
         node = self.inodes.child(directory, entry.name)
-        if node is None:
-            node = self.inodes.add(directory, entry.name, entry.attributes)
-        return node
+        if node is not None and self._is_settled(node):
+            return node
+        found = self._recall(self.key_of(directory), entry.name)
+        if found is not None:
+            return self._adopt(directory, entry.name, found)
+        if node is not None and node.is_directory != entry.attributes.is_directory:
+            self.inodes.unlink(node)
+            node = None
+        return node or self.inodes.add(directory, entry.name, entry.attributes)
 
     def _is_fresh(self, node: Node) -> bool:
         return trio.current_time() < node.checked + self.ttl_s
@@ -192,6 +207,15 @@ class NamespaceReader:
             attributes=self.codec.from_object(info), checked=trio.current_time(), info=info
         )
 
+    def _recall(self, prefix: str, name: str) -> Found | None:
+        """What a fresh listing confirms of an object that was seen before."""
+        listing = self._listings.fresh(prefix)
+        listed = None if listing is None else listing.entries.get(name)
+        info = None if listed is None else self._finder.recall(prefix, listed)
+        if listing is None or info is None:
+            return None
+        return Found(attributes=self.codec.from_object(info), checked=listing.time, info=info)
+
     def _listed_entry(self, directory: Node, prefix: str, entry: ListedEntry) -> DirectoryEntry:
         node = self.inodes.child(directory, entry.name)
         if node is not None and self._is_settled(node):
@@ -199,6 +223,8 @@ class NamespaceReader:
         info = self._finder.recall(prefix, entry)
         if info is not None:
             attributes = self.codec.from_object(info)
+        elif node is not None and node.is_directory == entry.is_directory:
+            attributes = node.attributes  # old, but of the type that the inode has
         elif entry.object is not None:
             attributes = self.codec.from_listing(entry.object)
         else:

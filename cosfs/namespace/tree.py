@@ -86,7 +86,7 @@ class Namespace(NamespaceReader):
         return self._adopt(parent, name, self._found(info))
 
     async def remove_file(self, node: Node) -> None:
-        """DELETE the object; no request for a file that was never committed."""
+        """DELETE the object, the one that a pending file has replaced too; else no request."""
         if node.is_directory:
             raise IsADirectory(f"{node.name!r} is a directory")
         key = _stored_key(node)
@@ -94,6 +94,11 @@ class Namespace(NamespaceReader):
             await self._keep_directory(node)
             await self._client.delete_object(key)
         self._unlink(node)
+
+    def abandon(self, node: Node) -> None:
+        """Forget a pending file that will not be committed; what it replaced shows again."""
+        assert node.pending, node
+        self.inodes.unlink(node)
 
     async def remove_directory(self, node: Node) -> None:
         """DELETE the marker of a directory that COS lists as empty. Raises DirectoryNotEmpty."""

@@ -1,14 +1,16 @@
 """Listings and own changes: names from keys, and what a listing that lags may say."""
 
+from collections.abc import Sequence
+
 import trio
 import trio.testing
 
 from cosfs.cos.model import ETag, Key, ListedObject, ListingPage
+from cosfs.namespace import listings
 from cosfs.namespace.listings import (
     ListedEntry,
     ListingCache,
     Moment,
-    collect_entries,
     is_valid_name,
     split_key,
 )
@@ -24,6 +26,13 @@ def page(*keys: str, prefixes: tuple[str, ...] = (), size: int = 1) -> ListingPa
     return ListingPage(
         objects=[listed(key, size=size) for key in keys], prefixes=prefixes, next_marker=None
     )
+
+
+def collect(prefix: str, pages: Sequence[ListingPage]) -> dict[str, ListedEntry]:
+    entries: dict[str, ListedEntry] = {}
+    for each in pages:
+        listings.collect_entries(entries, prefix, each)
+    return entries
 
 
 def entry(name: str, *, etag: str = "e", modified_ns: int = 0) -> ListedEntry:
@@ -42,7 +51,7 @@ def test_split_key_finds_the_directory_that_lists_it() -> None:
 
 
 def test_names_that_no_path_has_are_left_out() -> None:
-    entries = collect_entries(
+    entries = collect(
         "d/", [page("d/", "d/a", "d/nul\0", "d/" + "x" * 256, prefixes=("d//", "d/./", "d/../"))]
     )
 
@@ -55,15 +64,13 @@ def test_name_of_255_bytes_is_valid_and_of_256_is_not() -> None:
 
 
 def test_directory_wins_over_the_file_beside_it_on_any_page() -> None:
-    entries = collect_entries("", [page("a"), page(prefixes=("a/",)), page("b", prefixes=("b/",))])
+    entries = collect("", [page("a"), page(prefixes=("a/",)), page("b", prefixes=("b/",))])
 
     assert [found.is_directory for found in entries.values()] == [True, True]
 
 
 def test_hadoop_marker_is_a_directory_and_names_its_key() -> None:
-    entries = collect_entries(
-        "", [page("a_$folder$", prefixes=("b/",), size=0), page("c_$folder$")]
-    )
+    entries = collect("", [page("a_$folder$", prefixes=("b/",), size=0), page("c_$folder$")])
 
     assert entries["a"] == ListedEntry(name="a", alias=Key("a_$folder$"))
     assert not entries["c_$folder$"].is_directory  # it has content: somebody's file

@@ -326,6 +326,80 @@ async def test_listed_entry_that_turns_out_a_symlink_gets_another_node(
     assert link.attributes.is_symlink
 
 
+async def test_second_listing_of_known_files_makes_fresh_nodes_for_its_pages_alone(
+    world: World, names: Namespace, root: Node, mock_clock: MockClock
+) -> None:
+    await world.put("a", b"abc", metadata={"mode": "33152"})
+    old = await names.lookup(root, "a")
+    names.inodes.remember(old)
+    mock_clock.jump(EXPIRED_S)
+    world.forget_requests()
+
+    (entry,) = await names.entries(root)
+    node = names.entry_node(root, entry)
+
+    assert node is old
+    assert await names.lookup(root, "a") is node
+    assert node.attributes.mode == 0o100600
+    assert world.requests() == ["GetBucket"]
+
+
+async def test_listed_entry_that_was_removed_since_is_not_found(
+    world: World, names: Namespace, root: Node
+) -> None:
+    await world.put("a")
+    node = await names.lookup(root, "a")
+    (entry,) = await names.entries(root)
+    await names.remove_file(node)
+
+    names.entry_node(root, entry)
+
+    with pytest.raises(NoSuchEntry):
+        await names.lookup(root, "a")
+
+
+async def test_listed_entry_of_another_kind_gets_another_node(
+    world: World, names: Namespace, root: Node, mock_clock: MockClock
+) -> None:
+    await world.put("a")
+    file = await names.lookup(root, "a")
+    names.inodes.remember(file)
+    await world.put("a/b")
+    mock_clock.jump(EXPIRED_S)
+    (entry,) = await names.entries(root)
+
+    directory = names.entry_node(root, entry)
+
+    assert directory.is_directory
+    assert file.unlinked
+
+
+async def test_known_symlink_stays_one_in_a_listing_of_its_new_version(
+    world: World, names: Namespace, root: Node, mock_clock: MockClock
+) -> None:
+    """Until a HEAD says otherwise: the kernel must not see an inode change its type."""
+    await world.put("link", b"1", metadata={"mode": "41471"})
+    names.inodes.remember(await names.lookup(root, "link"))
+    await world.put("link", b"22", metadata={"mode": "41471"})
+    mock_clock.jump(EXPIRED_S)
+
+    (entry,) = await names.entries(root)
+
+    assert entry.attributes.is_symlink
+    assert not entry.exact
+
+
+async def test_removed_directory_has_no_entries(
+    world: World, names: Namespace, root: Node
+) -> None:
+    await world.put("d/")
+    directory = await names.lookup(root, "d")
+    names.inodes.pin(directory)
+    await names.remove_directory(directory)
+
+    assert await names.entries(directory) == []
+
+
 async def test_entries_include_pending_files(world: World, names: Namespace, root: Node) -> None:
     await world.put("b")
     attributes = (await names.lookup(root, "b")).attributes

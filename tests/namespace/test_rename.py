@@ -170,6 +170,20 @@ async def test_object_that_a_pending_file_replaced_does_not_come_back(
         await names.lookup(root, "b")
 
 
+async def test_object_that_an_abandoned_file_replaced_shows_again(
+    world: World, names: Namespace, root: Node
+) -> None:
+    """The file could not be stored: the rename must not cost the user the old one as well."""
+    await fill(world, ["b"])
+    node = create(names, root, "a")
+    await names.rename(node, root, "b")
+
+    names.abandon(node)
+
+    assert await names.lookup(root, "b") is not node
+    assert await world.keys() == ["b"]
+
+
 async def test_file_whose_copy_fails_stays(world: World, names: Namespace, root: Node) -> None:
     await fill(world, ["a", "b"])
     node = await held(names, root, "a")
