@@ -114,6 +114,10 @@ class OpenFile:
         Raises StaleFile when the object was replaced or removed elsewhere meanwhile.
         """
         while True:
+            if self.content is not None and span.start < self.content.frontier:
+                async with self._lock:
+                    await self._seal_below(span.start)
+            # After the seal, which makes a new version, and before anything else can.
             version = self._version()
             try:
                 return await self._read(version, span, prefetcher)
@@ -220,9 +224,6 @@ class OpenFile:
     async def _read(
         self, version: Version | None, span: ByteRange, prefetcher: Prefetcher
     ) -> bytes:
-        if self.content is not None and span.start < min(self.content.frontier, self.content.size):
-            async with self._lock:
-                await self._seal_below(span.start)
         if self.content is not None:
             self._raise_error()
             pieces = list(self.content.read(span.start, span.size))
@@ -256,9 +257,12 @@ class OpenFile:
 
     async def _seal_below(self, offset: int) -> None:
         """Commit what is there if *offset* was sent already: parts cannot be read back."""
-        if self.content is not None and offset < self.content.frontier:
-            self._raise_error()
-            await self._commit()
+        if self.content is None or offset >= self.content.frontier:
+            return
+        self._raise_error()
+        if self.node.unlinked:
+            raise StaleFile(f"{self.node.name!r} was removed while its upload was under way")
+        await self._commit()
 
     def _edit(self) -> FileContent:
         if self.content is None:
