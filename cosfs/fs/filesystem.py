@@ -120,13 +120,17 @@ class Filesystem:
     async def make_symlink(
         self, parent: Node, name: str, target: str, attributes: Attributes
     ) -> Node:
-        """Store a symlink: a file whose content is its target."""
+        """Store a symlink: a file whose content is its target.
+
+        The node is remembered for the kernel already: it would end with its handle otherwise.
+        """
         node = self.namespace.create(parent, name, attributes)
         file = self._hold(node)
         try:
             file.begin_new()
             await file.write(0, target.encode())
             await file.commit()
+            self.namespace.inodes.remember(node)
         finally:
             await self._let_go(file)
         return node

@@ -90,7 +90,7 @@ class OpenFile:
     @property
     def longest_sendable(self) -> int:
         """How many buffered bytes ``send_early`` would send."""
-        if self.content is None or self.error is not None or self._lock.locked():
+        if self.content is None or self._current_error or self._lock.locked():
             return 0
         return self.content.longest_run()[0]
 
@@ -284,9 +284,12 @@ class OpenFile:
         self._modified_ns = time.time_ns()
         self._explicit_mtime = False
 
+    @property
+    def _current_error(self) -> Exception | None:
+        return self.error or (None if self._session is None else self._session.error)
+
     def _raise_error(self) -> None:
-        if self._session is not None and self._session.error is not None:
-            self.error = self.error or self._session.error
+        self.error = self._current_error
         if self.error is not None:
             raise self.error
 

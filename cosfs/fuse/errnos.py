@@ -82,7 +82,7 @@ def notification(function: Handler[Self, Arguments, None]) -> Handler[Self, Argu
     async def bounded(self: Self, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> None:
         try:
             await function(self, *args, **kwargs)
-        except Exception:
+        except Exception:  # noqa: BLE001 - this is the boundary
             _log.exception("handler broke operation=%s", function.__name__)
 
     return bounded

@@ -106,7 +106,7 @@ class Operations(pyfuse3.Operations):
         node = await self._fs.make_symlink(
             self._fs.node(parent_inode), _text(name), _text(target), attributes
         )
-        return self._remembered(node)
+        return self._entry(node)
 
     @handler
     async def mknod(

@@ -31,6 +31,7 @@ class MemoryLimiter:
         self.used = 0
         self.leaving = 0
         self._waiters: deque[_Waiter] = deque()
+        self._serving = False
         self._reclaim: Callable[[int], int] = lambda _size: 0
         self._press: Callable[[], None] = lambda: None
 
@@ -46,8 +47,7 @@ class MemoryLimiter:
         reclaim: Callable[[int], int] | None = None,
         press: Callable[[], None] | None = None,
     ) -> None:
-        """Register what to do when bytes run short; neither hook may call back into the limiter
-        but for ``depart``.
+        """Register what to do when bytes run short. Both hooks are called synchronously.
 
         *reclaim(size)* drops cached bytes, about *size* of them, and returns how many it dropped;
         *press()* makes buffered bytes leave.
@@ -108,16 +108,25 @@ class MemoryLimiter:
         return True
 
     def _serve(self) -> None:
-        while self._waiters:
-            waiter = self._waiters[0]
-            if not self._take(waiter.size):
-                # press() makes bytes depart, it never releases any: no recursion into here.
-                self._press()
-                if self.leaving:
-                    return
-                self.used += waiter.size
-            self._waiters.popleft()
-            waiter.granted.set()
+        if self._serving:
+            return  # press() may release what it could not send; the loop below goes on with it
+        self._serving = True
+        try:
+            while self._waiters and self._admit(self._waiters[0]):
+                self._waiters.popleft().granted.set()
+        finally:
+            self._serving = False
+
+    def _admit(self, waiter: _Waiter) -> bool:
+        if self._take(waiter.size):
+            return True
+        self._press()
+        if self._take(waiter.size):
+            return True
+        if self.leaving:
+            return False
+        self.used += waiter.size
+        return True
 
     def _abandon(self, waiter: _Waiter) -> None:
         if waiter.granted.is_set():
