@@ -75,6 +75,9 @@ class MemoryBodies(Bodies):
         self._files: dict[FileId, _MemoryFile] = {}
         self._created = 0
 
+    def __repr__(self) -> str:
+        return f"<MemoryBodies files={len(self._files)}>"
+
     def create(self) -> "FileWriter":
         self._created += 1
         writer = _MemoryFile(FileId(str(self._created)))

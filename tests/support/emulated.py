@@ -11,7 +11,7 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import Final, TypedDict
@@ -71,6 +71,8 @@ class EmulatedTransport(httpx.AsyncBaseTransport):
                 response = await self.api.handle(_to_emulator(request, body))
             except Disconnect as error:
                 raise _broken(error, request) from error
+            finally:
+                await body.aclose()
             return httpx.Response(
                 response.status,
                 headers=[(n.encode(), v.encode()) for n, v in response.headers.items()],
@@ -88,6 +90,11 @@ class _SentBody(AsyncIterator[Buffer]):
     async def __anext__(self) -> Buffer:
         await trio.lowlevel.checkpoint()
         return await anext(self._chunks)
+
+    async def aclose(self) -> None:
+        """End the sender's generator, which the emulator may have left half read."""
+        if isinstance(self._chunks, AsyncGenerator):
+            await self._chunks.aclose()
 
 
 class _ReceivedBody(httpx.AsyncByteStream, AsyncIterator[bytes]):
