@@ -73,7 +73,7 @@ class OpenFile:
         self._engines = engines
         self._lock = trio.Lock()
         self._session: UploadSession | None = None
-        self._initiated_as: Attributes | None = None
+        self._initiated_as: ObjectProperties | None = None  # of the latest upload
         self._modified_ns: int | None = None  # of the last write, until attributes say otherwise
         self._explicit_mtime = False  # set by utimens, and nothing written since
         self._written = False  # since it was made or emptied
@@ -210,7 +210,8 @@ class OpenFile:
                 self._forget_content()
                 self.node.checked = NEVER
             if self.node.pending and not self.node.unlinked:
-                await self._engines.namespace.remove_file(self.node)
+                # The name alone: an object that has it on COS is not this file.
+                self._engines.namespace.inodes.unlink(self.node)
 
     def send_early(self) -> None:
         """Send the longest run as a part of less than the usual size. Does not yield."""
@@ -311,8 +312,8 @@ class OpenFile:
             self._session.submit(part)
 
     def _new_session(self) -> UploadSession:
-        self._initiated_as = self.node.attributes
         target = self._target(with_mtime=self._explicit_mtime)
+        self._initiated_as = target.properties
         engines = self._engines
         session = UploadSession(
             engines.client, engines.memory, target, parallel=engines.config.parallel
@@ -341,9 +342,17 @@ class OpenFile:
         self.node.attributes = self.attributes
         self._modified_ns = None
         if self._session is None and self.content.size <= self._part_size():
-            info = await self._put(self.content)
-        else:
-            info = await self._complete(self.content)
+            self._committed(await self._put(self.content))
+            return
+        info = await self._complete(self.content)
+        try:
+            info = await self._seen(info)
+            info = await self._with_late_attributes(info)
+        finally:
+            # Whatever became of the rest: the content is stored, and nothing of it left here.
+            self._committed(info)
+
+    def _committed(self, info: ObjectInfo) -> None:
         self._forget_content()
         self._engines.namespace.committed(self.node, info)
         _log.debug("file committed key=%s bytes=%d", info.key, info.size)
@@ -369,40 +378,37 @@ class OpenFile:
         """Send the rest and complete. If that fails, nothing of it can be sent again."""
         size = content.size
         self._send(content.advance(size), last=True)
-        assert self._session is not None
-        target = self._session.target
+        session = self._session
+        assert session is not None
         try:
-            stored = await self._session.complete()
-        except UploadFailed as error:
-            self.error = error
+            stored = await session.complete()
+        except BaseException as error:
+            interrupted = UploadFailed(session.key, "interrupted")
+            self.error = error if isinstance(error, UploadFailed) else interrupted
             raise
         finally:
             await self._end_session()
-        return await self._with_late_attributes(await self._stored_info(target, stored, size))
+        return _info(session.target, stored, size)
 
-    async def _stored_info(
-        self, target: UploadTarget, stored: StoredObject, size: int
-    ) -> ObjectInfo:
-        """The new object; asked from COS, for its Last-Modified is the mtime if none was set."""
+    async def _seen(self, made: ObjectInfo) -> ObjectInfo:
+        """The new object as COS shows it: its Last-Modified is the mtime if none was set."""
         try:
-            return await self._engines.client.head_object(target.key)
+            return await self._engines.client.head_object(made.key)
         except CosError as error:
-            _log.warning("object not seen after upload key=%s error=%s", target.key, error)
-            return _info(target, stored, size)
+            _log.warning("object not seen after upload key=%s error=%s", made.key, error)
+            return made
 
     async def _with_late_attributes(self, info: ObjectInfo) -> ObjectInfo:
         """Metadata is fixed when an upload begins; what was changed since costs a copy."""
-        now, then = self.node.attributes, self._initiated_as
-        late = then is None or (now.mode, now.uid, now.gid) != (then.mode, then.uid, then.gid)
-        if not late and not self._explicit_mtime:
+        wanted = self._target(with_mtime=self._explicit_mtime).properties
+        if wanted == self._initiated_as:
             return info
-        properties = self._target(with_mtime=self._explicit_mtime).properties
-        stored = await copy_object(self._engines.client, info, info.key, properties)
+        stored = await copy_object(self._engines.client, info, info.key, wanted)
         return replace(
             info,
             etag=stored.etag,
             modified_ns=stored.modified_ns or time.time_ns(),
-            properties=properties,
+            properties=wanted,
         )
 
     def _forget_content(self) -> None:

@@ -1,7 +1,7 @@
 """The engines and the filesystem on an emulator in memory, without FUSE and without sockets.
 
-``make_quiet_api`` computes no MD5, so that only part copies use threads: time jumps over waits, and
-what a thread does is no wait to it.
+``make_quiet_api`` computes no MD5, so that only part copies use threads: time jumps over waits,
+and what a thread does is no wait to it.
 """
 
 import stat
@@ -29,7 +29,14 @@ from cosfs.namespace.tree import Namespace
 from cosfs.transfer.blocks import BlockCache
 from cosfs.transfer.copy import copy_object
 from cosfs.transfer.memory import MemoryLimiter
-from tests.support.emulated import ACCOUNT, BUCKET, SECRET_ID, SECRET_KEY, EmulatedTransport, make_api
+from tests.support.emulated import (
+    ACCOUNT,
+    BUCKET,
+    SECRET_ID,
+    SECRET_KEY,
+    EmulatedTransport,
+    make_api,
+)
 
 MIB: Final = 1 << 20
 PART: Final = MIB  # the smallest that COS takes: tests reach many parts with few bytes
@@ -108,8 +115,7 @@ class Files:
 
     def create(self, name: str, *, mode: int = 0o644) -> FileHandle:
         attributes = new_attributes(stat.S_IFREG | mode, 1000, 100)
-        handle = self.fs.create(self.root, name, attributes, pid=1)
-        return handle
+        return self.fs.create(self.root, name, attributes, pid=1)
 
     async def open(self, name: str, *, writable: bool = True) -> FileHandle:
         node = await self.fs.lookup(self.root, name)
