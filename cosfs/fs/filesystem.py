@@ -65,7 +65,11 @@ class Filesystem:
     async def set_attributes(
         self, node: Node, change: AttributeChange, *, size: int | None = None
     ) -> Attributes:
-        """chmod, chown, utimens and truncate in one; a truncation by name is committed at once."""
+        """chmod, chown, utimens and truncate in one.
+
+        A truncation is committed at once, or with the changes of those who have the file open to
+        write.
+        """
         file = self._files.get(node)
         if size is not None:
             await self._truncate(node, size)
@@ -77,13 +81,22 @@ class Filesystem:
             await self.namespace.set_attributes(node, change)
         return self.known_attributes(node)
 
-    async def open(self, node: Node, *, writable: bool, pid: int) -> FileHandle:
+    async def open(
+        self, node: Node, *, writable: bool, pid: int, truncate: bool = False
+    ) -> FileHandle:
         """Open a file, as COS has it now (close-to-open). Raises NoSuchEntry if it is gone."""
         if node.is_directory:
             raise IsADirectory(f"{node.name!r} is a directory")
         recent = trio.current_time() - node.checked < _JUST_CHECKED_S
         await self.namespace.refresh(node, force=not recent)
-        return self._open(node, writable=writable, pid=pid)
+        handle = self._open(node, writable=writable, pid=pid)
+        if truncate:
+            try:
+                await handle.file.truncate(0)
+            except BaseException:
+                await self.release(handle)  # nobody else will: nobody knows of it
+                raise
+        return handle
 
     def create(self, parent: Node, name: str, attributes: Attributes, *, pid: int) -> FileHandle:
         """Make a file that COS learns of when it is committed. Does not yield."""
@@ -221,8 +234,8 @@ class Filesystem:
             if file.handles == 0:
                 await file.discard()
         finally:
-            if file.handles == 0:
-                self._files.pop(file.node, None)
+            if file.handles == 0 and self._files.get(file.node) is file:
+                del self._files[file.node]
             self.namespace.inodes.unpin(file.node)
 
     async def _commit_or_log(self, file: OpenFile) -> None:
@@ -236,12 +249,13 @@ class Filesystem:
     async def _truncate(self, node: Node, size: int) -> None:
         if node.is_directory:
             raise IsADirectory(f"{node.name!r} is a directory")
-        in_use = node in self._files
+        handles = self._handles.values()
+        has_writer = any(handle.writable and handle.file.node is node for handle in handles)
         file = self._hold(node)
         try:
             await file.truncate(size)
-            if not in_use:
-                await file.commit()
+            if not has_writer:
+                await file.commit()  # no flush will
         finally:
             await self._let_go(file)
 

@@ -179,9 +179,9 @@ class Operations(pyfuse3.Operations):
         node = self._fs.node(inode)
         known = self._fs.known_attributes(node)
         writable = flags & os.O_ACCMODE != os.O_RDONLY
-        handle = await self._fs.open(node, writable=writable, pid=ctx.pid)
-        if flags & os.O_TRUNC:
-            await handle.file.truncate(0)
+        handle = await self._fs.open(
+            node, writable=writable, truncate=bool(flags & os.O_TRUNC), pid=ctx.pid
+        )
         if self._fs.known_attributes(node) != known:
             pyfuse3.invalidate_inode(inode, attr_only=True)
         return _file_info(handle, flags)
