@@ -1,0 +1,173 @@
+"""The client when the emulator misbehaves: what gets through, and what is told."""
+
+import pytest
+import trio
+
+from cosfs.cos.checksum import crc64
+from cosfs.cos.client import CosClient
+from cosfs.cos.model import ByteRange, CopySource, Key
+from cosfs.errors import IntegrityError, NoSuchUpload, PreconditionFailed, ServiceError
+from tests.cos.emulation import KEY, PART, PLAIN, content_of, operations, plan, upload_two
+from tests.support.emulated import EmulatedTransport
+
+pytestmark = pytest.mark.jumping_clock
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "operation=PutObject status=503 times=3",
+        "operation=PutObject status=429 retry_after=5 times=1",
+        "operation=PutObject reset times=2",
+        "operation=PutObject lose times=1",
+        "operation=PutObject cut=3 times=1",
+        "operation=PutObject status=400 code=RequestTimeout times=2",
+        "operation=PutObject status=409 code=PathConflict times=2",
+        "operation=PutObject corrupt times=1",
+        "operation=PutObject delay=50 times=1",
+    ],
+)
+async def test_put_object_gets_through(
+    client: CosClient, transport: EmulatedTransport, rule: str
+) -> None:
+    plan(transport, rule)
+    await client.put_object(KEY, [b"hello ", b"cos"], properties=PLAIN)
+    assert operations(transport).count("PutObject") > 1
+    assert await content_of(client, KEY) == b"hello cos"
+
+
+async def test_put_object_corrupted_for_good_is_told(
+    client: CosClient, transport: EmulatedTransport
+) -> None:
+    plan(transport, "operation=PutObject corrupt")
+    with pytest.raises(IntegrityError) as caught:
+        await client.put_object(KEY, [b"hello cos"], properties=PLAIN)
+    assert caught.value.attempts == 2
+
+
+async def test_put_object_that_may_not_overwrite_recognises_itself(
+    client: CosClient, transport: EmulatedTransport
+) -> None:
+    plan(transport, "operation=PutObject lose times=1")
+    stored = await client.put_object(KEY, [b"x"], properties=PLAIN, forbid_overwrite=True)
+    assert stored.crc64 == crc64([b"x"])
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "operation=GetObject cut=3 times=1",
+        "operation=GetObject cut=0 times=2",
+        "operation=GetObject reset times=1",
+        "operation=GetObject status=500 times=2",
+    ],
+)
+@pytest.mark.parametrize("span", [None, ByteRange(2, 9)])
+async def test_get_object_asks_for_the_rest_alone(
+    client: CosClient, transport: EmulatedTransport, rule: str, span: ByteRange | None
+) -> None:
+    await client.put_object(KEY, [b"0123456789"], properties=PLAIN)
+    plan(transport, rule)
+    expected = b"0123456789" if span is None else b"2345678"
+    assert await content_of(client, KEY, span) == expected
+
+
+async def test_get_object_corrupted_on_the_way_is_told(
+    client: CosClient, transport: EmulatedTransport
+) -> None:
+    await client.put_object(KEY, [b"0123456789"], properties=PLAIN)
+    plan(transport, "operation=GetObject corrupt")
+    with pytest.raises(IntegrityError):
+        await content_of(client, KEY)
+
+
+async def test_get_object_replaced_on_the_way_mixes_nothing(
+    client: CosClient, transport: EmulatedTransport
+) -> None:
+    await client.put_object(KEY, [b"0123456789"], properties=PLAIN)
+    plan(transport, "operation=GetObject cut=3 times=1")
+    begun = trio.Event()
+
+    async def replace() -> None:
+        await begun.wait()
+        await client.put_object(KEY, [b"abcdefghij"], properties=PLAIN)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(replace)
+        with pytest.raises(PreconditionFailed):
+            await client.get_object(KEY, sink=lambda _: begun.set())
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "operation=CopyObject error_in_200 code=InternalError times=1",
+        "operation=CopyObject lose times=1",
+        "operation=CopyObject padding=100",
+    ],
+)
+async def test_copy_object_gets_through(
+    client: CosClient, transport: EmulatedTransport, rule: str
+) -> None:
+    await client.put_object(KEY, [b"x"], properties=PLAIN)
+    plan(transport, rule)
+    await client.copy_object(CopySource(key=KEY), Key("copy"))
+    assert await content_of(client, Key("copy")) == b"x"
+
+
+async def test_copy_object_tells_an_error_hidden_in_a_200(
+    client: CosClient, transport: EmulatedTransport
+) -> None:
+    await client.put_object(KEY, [b"x"], properties=PLAIN)
+    plan(transport, "operation=CopyObject error_in_200 code=InvalidCopySource")
+    with pytest.raises(ServiceError, match="InvalidCopySource"):
+        await client.copy_object(CopySource(key=KEY), Key("copy"))
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "operation=CompleteMultipartUpload lose times=1",
+        "operation=CompleteMultipartUpload error_in_200 code=InternalError times=1",
+        "operation=CompleteMultipartUpload status=503 times=2",
+        "operation=CompleteMultipartUpload padding=1000",
+        "operation=CompleteMultipartUpload delay=600 times=1",
+        "operation=UploadPart corrupt times=1",
+        "operation=UploadPart lose times=1",
+        "operation=InitiateMultipartUpload lose times=1",
+    ],
+)
+async def test_multipart_upload_gets_through(
+    client: CosClient, transport: EmulatedTransport, rule: str
+) -> None:
+    plan(transport, rule)
+    upload_id, parts = await upload_two(client)
+    whole = crc64([PART, b"tail"])
+    stored = await client.complete_multipart_upload(KEY, upload_id, parts, crc64=whole)
+    assert stored.crc64 == whole
+    assert (await client.head_object(KEY)).etag == stored.etag
+
+
+async def test_complete_whose_answer_is_lost_needs_the_checksum_as_proof(
+    client: CosClient, transport: EmulatedTransport
+) -> None:
+    upload_id, parts = await upload_two(client)
+    plan(transport, "operation=CompleteMultipartUpload lose times=1")
+    with pytest.raises(NoSuchUpload):
+        await client.complete_multipart_upload(KEY, upload_id, parts, crc64=None)
+
+
+async def test_complete_whose_upload_is_gone_does_not_take_another_object_for_its_own(
+    client: CosClient,
+) -> None:
+    upload_id, parts = await upload_two(client)
+    whole = crc64([PART, b"tail"])
+    await client.complete_multipart_upload(KEY, upload_id, parts, crc64=whole)
+    with pytest.raises(NoSuchUpload):
+        await client.complete_multipart_upload(KEY, upload_id, parts, crc64=whole)
+
+
+async def test_complete_with_another_checksum_is_told(client: CosClient) -> None:
+    upload_id, parts = await upload_two(client)
+    with pytest.raises(IntegrityError):
+        await client.complete_multipart_upload(KEY, upload_id, parts, crc64=1)
