@@ -1,12 +1,13 @@
 """From command line and environment to a MountConfig: names, precedence, bounds, complaints."""
 
+import re
 from pathlib import Path
 
 import pytest
 
-from cosfs.config import Addressing, MountConfig, Network
+from cosfs.config import Addressing, MountConfig, Network, ServiceConfig
 from cosfs.errors import ConfigError
-from cosfs.options import OPTIONS
+from cosfs.options import OPTIONS, Option
 from cosfs.settings import Setting, configure, parse_source, split_options
 
 BUCKET = "examplebucket-1250000000"
@@ -182,3 +183,26 @@ def test_option_names_are_unique() -> None:
     names = [name for option in OPTIONS for name in (option.name, *option.aliases)]
 
     assert len(names) == len(set(names))
+
+
+@pytest.mark.parametrize(
+    ("option", "default"),
+    [
+        (option, match[1])
+        for option in OPTIONS
+        if option.metavar and (match := re.search(r"\((\d+[a-zA-Z]?)[;,)]", option.help))
+    ],
+    ids=lambda value: value.name if isinstance(value, Option) else value,
+)
+def test_help_tells_the_default(option: Option, default: str) -> None:
+    """To set what is the default changes nothing."""
+    config = MountConfig(service=ServiceConfig(bucket=BUCKET), mountpoint=Path("/mnt"))
+
+    assert option.apply(config, default) == config
+
+
+def test_readme_explains_every_option() -> None:
+    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    names = [option.name.replace("-", "_") for option in OPTIONS if option.help]
+
+    assert [name for name in names if f"`{name}`" not in readme] == []

@@ -46,7 +46,7 @@ def _serve_detached(serve: Serve, writing: int) -> int:
     told: list[str] = []
     code, message = serve(ready)
     if not told:
-        os.write(writing, f"{code} {message}".encode())
+        os.write(writing, f"{code} {message}".encode(errors="backslashreplace"))
     return code
 
 
@@ -63,10 +63,12 @@ def _await_child(child: int, reading: int) -> int:
         word = _read_word(reading)
     except KeyboardInterrupt:
         os.kill(child, signal.SIGTERM)
+        os.waitpid(child, 0)
         print("cosfs: interrupted", file=sys.stderr)
         return 8
     if word is None:
         os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
         print(f"cosfs: no mount after {_START_TIMEOUT_S:g} s", file=sys.stderr)
         return 32
     code, _, message = word.partition(" ")

@@ -182,4 +182,5 @@ def _describe(config: MountConfig) -> str:
     mode = "ro" if config.read_only else "rw"
     place = config.service.endpoint or config.service.region
     memory = format_size(config.transfer.memory)
-    return f"mounted {config.source} on {config.mountpoint} ({mode}, {place}, {memory} memory)"
+    line = f"mounted {config.source} on {config.mountpoint} ({mode}, {place}, {memory} memory)"
+    return line.encode(errors="backslashreplace").decode()  # a path may be no UTF-8

@@ -40,7 +40,7 @@ class MountRecord:
 def find_mount(mountpoint: Path, table: str | None = None) -> MountedAt | None:
     """The topmost mount at *mountpoint*, which is resolved; does not touch the mount itself."""
     if table is None:
-        table = Path("/proc/self/mountinfo").read_text()
+        table = os.fsdecode(Path("/proc/self/mountinfo").read_bytes())
     found = None
     for line in table.splitlines():
         entry = _parse_entry(line)

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -60,3 +61,21 @@ def test_child_is_the_leader_of_its_own_session() -> None:
     done = run("ready(str(os.getsid(0) == os.getpid())); return 0, ''")
 
     assert done.stdout == "True\n"
+
+
+def test_interrupt_ends_the_child_as_well() -> None:
+    body = "print(os.getpid(), flush=True); signal.pause()"
+    process = subprocess.Popen(
+        [sys.executable, "-c", SCRIPT.format(body=body)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    child = int(process.stdout.readline())
+
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=20)
+
+    assert (process.returncode, errors) == (8, "cosfs: interrupted\n")
+    assert not Path(f"/proc/{child}").exists()
