@@ -5,8 +5,6 @@ from email.utils import formatdate
 import httpx
 import pytest
 
-from cosfs.emulator.api import Api
-
 
 def code_of(response: httpx.Response) -> tuple[int, str]:
     """Status and error code."""
@@ -147,7 +145,7 @@ LATER = formatdate(4_000_000_000, usegmt=True)
     ],
 )
 async def test_conditions_decide_get_head_and_copy(
-    client: httpx.AsyncClient, api: Api, name: str, value: str, status: int
+    client: httpx.AsyncClient, name: str, value: str, status: int
 ) -> None:
     await client.put("/k", content=b"hello")
     source = {"x-cos-copy-source": "/examplebucket-1250000000/k"}
