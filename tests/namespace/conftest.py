@@ -4,7 +4,9 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from urllib.parse import parse_qs
 
+import httpx
 import pytest
+import trio
 
 from cosfs.config import AttributeConfig, ServiceConfig
 from cosfs.cos.client import CosClient
@@ -21,12 +23,45 @@ TTL_S = 60.0  # longer than any test, so that only a mock clock's jump ends it
 EXPIRED_S = TTL_S + 0.1
 
 
+class LateTransport(EmulatedTransport):
+    """An emulator whose answers can be late, and whose listings can lag behind.
+
+    An answer that is held shows what was true when it was asked for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lagging = False
+        self._held: tuple[str, trio.Event] | None = None
+        self._listings: dict[bytes, bytes] = {}
+
+    def hold_next(self, method: str) -> trio.Event:
+        """Keep the next answer to *method* back until the event is set."""
+        gate = trio.Event()
+        self._held = (method, gate)
+        return gate
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        response = await super().handle_async_request(request)
+        if self._held is not None and self._held[0] == request.method:
+            gate, self._held = self._held[1], None
+            await gate.wait()
+        if request.method == "GET" and b"prefix=" in request.url.raw_path:
+            body = await response.aread()
+            if not self.lagging:
+                self._listings[request.url.raw_path] = body
+            known = self._listings.get(request.url.raw_path, body)
+            headers = [("x-cos-request-id", "late"), ("content-type", "application/xml")]
+            return httpx.Response(200, headers=headers, content=known)
+        return response
+
+
 @dataclass
 class World:
     """A bucket, and the mounts that look at it."""
 
     client: CosClient
-    transport: EmulatedTransport
+    transport: LateTransport
     codec: AttributeCodec
 
     def mount(self, prefix: str = "") -> Namespace:
@@ -97,7 +132,7 @@ def _prefix(query: str) -> str:
 
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
-    transport = EmulatedTransport()
+    transport = LateTransport()
     credentials = StaticCredentials(Credentials(secret_id=SECRET_ID, secret_key=SECRET_KEY))
     config = ServiceConfig(bucket=BUCKET, endpoint="http://127.0.0.1:9000")
     codec = AttributeCodec(AttributeConfig(), default_uid=1000, default_gid=100)

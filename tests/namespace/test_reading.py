@@ -479,24 +479,43 @@ async def test_refresh_leaves_a_dirty_file_alone(
     assert node.attributes.size == 1
 
 
-async def test_answer_older_than_an_own_change_does_not_undo_it(
-    world: World, names: Namespace, root: Node, mock_clock: MockClock
+async def test_head_from_before_a_commit_does_not_undo_it(
+    world: World, names: Namespace, root: Node
 ) -> None:
-    """A HEAD under way while the file is committed must not bring the old size back."""
     await world.put("a", b"1")
     node = await names.lookup(root, "a")
-    old = await world.head("a")
-    await world.put("a", b"22")
-    new = await world.head("a")
-    world.fail(Fault(operation="HeadObject", delay=1.0, nth=1))
+    answer = world.transport.hold_next("HEAD")
 
     async with trio.open_nursery() as nursery:
         nursery.start_soon(lambda: names.refresh(node, force=True))
         await trio.testing.wait_all_tasks_blocked()
-        names.committed(node, new)
-        mock_clock.jump(1.0)
+        await world.put("a", b"22")
+        names.committed(node, await world.head("a"))
+        answer.set()
 
-    assert old.size == 1
+    assert node.attributes.size == 2
+
+
+async def test_lookup_from_before_a_commit_finds_what_was_committed(
+    world: World, names: Namespace, root: Node
+) -> None:
+    await world.put("a", b"1", metadata={"mode": "33188"})
+    seen = world.codec.from_object(await world.head("a"))
+    answer = world.transport.hold_next("HEAD")
+    found: list[Node] = []
+
+    async def look() -> None:
+        found.append(await names.lookup(root, "a"))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(look)
+        await trio.testing.wait_all_tasks_blocked()
+        node = names.create(root, "a", seen)
+        await world.put("a", b"22")
+        names.committed(node, await world.head("a"))
+        answer.set()
+
+    assert found == [node]
     assert node.attributes.size == 2
 
 

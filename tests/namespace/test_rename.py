@@ -301,6 +301,58 @@ async def test_directory_whose_sources_cannot_be_deleted_loses_nothing(
     assert [entry.name for entry in await names.entries(directory)] == ["a", "b"]
 
 
+async def test_files_of_a_move_that_failed_late_are_asked_for_again(
+    world: World, names: Namespace, root: Node
+) -> None:
+    """Its sources may be deleted in part."""
+    await fill(world, ["d/a", "d/b"])
+    directory = await held(names, root, "d")
+    node = await held(names, directory, "a")
+    world.fail(Fault(operation="DeleteMultipleObjects", status=403, code="AccessDenied"))
+    with pytest.raises(AccessDenied):
+        await names.rename(directory, root, "e")
+    await world.delete("d/a")
+
+    with pytest.raises(NoSuchEntry):
+        await names.refresh(node)
+
+
+@pytest.mark.parametrize("forgotten", [True, False])
+async def test_file_that_the_listing_misses_moves_with_its_directory(
+    world: World, names: Namespace, root: Node, *, forgotten: bool
+) -> None:
+    directory = await make(names, root, "d")
+    await world.client.list_objects(prefix="d/")
+    world.transport.lagging = True
+    node = create(names, directory, "a")
+    names.inodes.remember(node)
+    await store(world, names, node)
+    names.inodes.unpin(node)
+    if forgotten:
+        names.inodes.forget(node.inode, 1)
+
+    await names.rename(directory, root, "e")
+
+    world.transport.lagging = False
+    assert await world.keys() == ["e/", "e/a"]
+
+
+async def test_removed_file_that_the_listing_still_shows_does_not_stop_a_move(
+    world: World, names: Namespace, root: Node
+) -> None:
+    await fill(world, ["d/a", "d/b"])
+    directory = await held(names, root, "d")
+    node = await names.lookup(directory, "a")
+    await world.client.list_objects(prefix="d/")
+    world.transport.lagging = True
+    await names.remove_file(node)
+
+    await names.rename(directory, root, "e")
+
+    world.transport.lagging = False
+    assert await world.keys() == ["e/b"]
+
+
 async def test_pending_files_move_with_their_directory(
     world: World, names: Namespace, root: Node
 ) -> None:

@@ -333,6 +333,7 @@ async def test_attributes_that_others_changed_meanwhile_are_kept(
 
     await names.set_attributes(node, AttributeChange(uid=9))
 
+    assert world.requests() == ["GetBucket", "HeadObject a", "CopyObject a"]
     after = await world.head("a")
     assert after.size == 2
     assert after.properties.metadata["foreign"] == "1"
@@ -406,21 +407,51 @@ async def test_attributes_of_a_prefixs_root_are_stored(world: World) -> None:
     assert (await world.head("a/b/")).properties.metadata["mode"] == str(0o040700)
 
 
+@pytest.mark.parametrize("method", ["HEAD", "GET"])
 async def test_answer_from_before_a_removal_does_not_bring_the_file_back(
-    world: World, names: Namespace, root: Node, mock_clock: MockClock
+    world: World, names: Namespace, root: Node, mock_clock: MockClock, method: str
 ) -> None:
     await world.put("a")
-    await world.put("b")
     node = await names.lookup(root, "a")
     names.inodes.remember(node)
-    world.fail(Fault(operation="HeadObject", delay=1.0, nth=1))
+    mock_clock.jump(EXPIRED_S)
+    answer = world.transport.hold_next(method)
 
     async with trio.open_nursery() as nursery:
-        nursery.start_soon(lambda: names.refresh(node, force=True))
+        nursery.start_soon(lambda: names.refresh(node, force=method == "HEAD"))
         await trio.testing.wait_all_tasks_blocked()
         await names.remove_file(node)
-        mock_clock.jump(1.0)
+        answer.set()
 
     assert names.inodes.child(root, "a") is None
     with pytest.raises(NoSuchEntry):
         await names.lookup(root, "a")
+
+
+async def test_lagging_listing_does_not_keep_an_emptied_directory(
+    world: World, names: Namespace, root: Node
+) -> None:
+    directory = await make(names, root, "d")
+    await world.put("d/a")
+    await names.refresh(directory, force=True)
+    node = names.create(directory, "a", new_file())
+    await store(world, names, node)
+    await world.client.list_objects(prefix="d/", delimiter="/")
+    await names.remove_file(node)
+    world.transport.lagging = True
+
+    await names.remove_directory(directory)
+
+    assert not await world.exists("d/")
+
+
+async def test_directory_with_a_file_that_the_listing_misses_is_not_removed(
+    world: World, names: Namespace, root: Node
+) -> None:
+    directory = await make(names, root, "d")
+    await world.client.list_objects(prefix="d/", delimiter="/", max_keys=2)
+    world.transport.lagging = True
+    await store(world, names, create(names, directory, "a"))
+
+    with pytest.raises(DirectoryNotEmpty):
+        await names.remove_directory(directory)
