@@ -7,7 +7,7 @@ operation outlives its deadline. Knows no operation by name: those are client.py
 
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from functools import lru_cache
@@ -117,8 +117,9 @@ class Sender:
             async with self._answered(request, headers) as response:
                 promised = download.begin(response.status_code, response.headers)
                 scope.deadline += body_allowance_s(promised)
-                async for chunk in _chunks(response):
-                    download.take(chunk)
+                async with _chunks(response) as chunks:
+                    async for chunk in chunks:
+                        download.take(chunk)
                 download.end()
 
         await self._persist(request, attempt)
@@ -323,24 +324,30 @@ def _understood(answer: Answer, request: Request, read: Callable[[Answer], T]) -
     )
 
 
-async def _chunks(response: httpx.Response) -> AsyncIterator[bytes]:
+@asynccontextmanager
+async def _chunks(response: httpx.Response) -> AsyncIterator[AsyncIterator[bytes]]:
+    """The chunks of an answer's body, which need not be read to its end."""
     # Not aiter_raw(): its bookkeeping costs as much as the bytes of a small chunk.
     assert isinstance(response.stream, httpx.AsyncByteStream)
-    async for chunk in response.stream:
-        yield chunk
+    chunks = aiter(response.stream)
+    try:
+        yield chunks
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()
 
 
 async def _read_whole(response: httpx.Response) -> bytes:
     """The body of an answer, bounded. Malformed past MAX_ANSWER_SIZE."""
-    assert isinstance(response.stream, httpx.AsyncByteStream)
-    chunks: list[bytes] = []
+    received: list[bytes] = []
     size = 0
-    async for chunk in response.stream:
-        size += len(chunk)
-        if size > MAX_ANSWER_SIZE:
-            raise Malformed(f"an answer of over {MAX_ANSWER_SIZE} bytes")
-        chunks.append(chunk)
-    return b"".join(chunks)
+    async with _chunks(response) as chunks:
+        async for chunk in chunks:
+            size += len(chunk)
+            if size > MAX_ANSWER_SIZE:
+                raise Malformed(f"an answer of over {MAX_ANSWER_SIZE} bytes")
+            received.append(chunk)
+    return b"".join(received)
 
 
 def _detail_of(error: CosError | None) -> str:
