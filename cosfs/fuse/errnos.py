@@ -46,10 +46,9 @@ _ERRNOS: Final[dict[type[errors.CosfsError], int]] = {
 
 def errno_for(error: BaseException) -> int:
     """The errno of an exception: its nearest class in the table; of UploadFailed, its cause's."""
+    error = _gravest(error)
     if isinstance(error, errors.UploadFailed) and error.__cause__ is not None:
         return errno_for(error.__cause__)
-    if isinstance(error, BaseExceptionGroup):
-        return errno_for(error.exceptions[0])
     for kind in type(error).__mro__:
         if kind in _ERRNOS:
             return _ERRNOS[kind]
@@ -89,13 +88,23 @@ def notification(function: Handler[Self, Arguments, None]) -> Handler[Self, Argu
 
 
 def _as_fuse_error(operation: str, error: Exception) -> pyfuse3.FUSEError:
-    if isinstance(error, pyfuse3.FUSEError):
-        return error
-    number = errno_for(error)
-    if not isinstance(error, errors.CosfsError | ExceptionGroup):
+    cause = _gravest(error)
+    if isinstance(cause, pyfuse3.FUSEError):
+        return cause
+    number = errno_for(cause)
+    if not isinstance(cause, errors.CosfsError):
         _log.error("handler broke operation=%s", operation, exc_info=error)
-    elif isinstance(error, errors.FilesystemError):
-        _log.debug("call refused operation=%s error=%s", operation, error)
+    elif isinstance(cause, errors.FilesystemError):
+        _log.debug("call refused operation=%s error=%s", operation, cause)
     else:
-        _log.warning("call failed operation=%s errno=%d error=%s", operation, number, error)
+        _log.warning("call failed operation=%s errno=%d error=%s", operation, number, cause)
     return pyfuse3.FUSEError(number)
+
+
+def _gravest(error: BaseException) -> BaseException:
+    """Of a group, a bug if there is one, else its first exception; anything else as it is."""
+    while isinstance(error, BaseExceptionGroup):
+        expected = (errors.CosfsError, BaseExceptionGroup)
+        bugs = error.subgroup(lambda each: not isinstance(each, expected))
+        error = (bugs or error).exceptions[0]
+    return error
