@@ -147,19 +147,25 @@ async def _serve(
 ) -> None:
     """Answer the kernel until the end is asked for, then commit what is open."""
     draining = trio.CancelScope()
-    session.mount(filesystem)
-    try:
-        async with trio.open_nursery() as nursery:
-            with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
+    # Before mounting: a signal that came in between would leave a dead mount behind.
+    with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
+        session.mount(filesystem)
+        try:
+            async with trio.open_nursery() as nursery:
                 nursery.start_soon(_obey_signals, signals, session, draining)
                 nursery.start_soon(_announce, mountpoint, ready)
                 await session.serve()
                 logger.info("mount ends mountpoint=%s", mountpoint)
-                with draining:
-                    await filesystem.close()
+                await _drain(filesystem, draining)
                 nursery.cancel_scope.cancel()
-    finally:
-        session.close()
+        finally:
+            session.close()
+
+
+async def _drain(filesystem: Filesystem, draining: trio.CancelScope) -> None:
+    """Commit what is open, unless a second signal cancels *draining*. Raises MountInterrupted."""
+    with draining:
+        await filesystem.close()
     if draining.cancelled_caught:
         raise MountInterrupted("ended before its uploads were finished: they are lost")
 
