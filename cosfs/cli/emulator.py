@@ -58,6 +58,7 @@ def _add_simulation(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--bandwidth", type=float, metavar="BYTES", help="a second, each request")
     group.add_argument("--latency", type=float, default=0.0, metavar="SECONDS")
     group.add_argument("--clock-offset", type=float, default=0.0, metavar="SECONDS")
+    group.add_argument("--listing-lag", type=float, default=0.0, metavar="SECONDS")
     group.add_argument("--no-md5", action="store_true", help="ETags from CRC64: faster")
     group.add_argument("--admin", action="store_true", help="POST /-/faults, GET /-/requests")
 
@@ -86,6 +87,7 @@ def run(arguments: argparse.Namespace) -> int:
         admin=arguments.admin,
         md5=not arguments.no_md5,
         clock_offset_s=arguments.clock_offset,
+        listing_lag_s=arguments.listing_lag,
         log=arguments.log,
         quiet=arguments.quiet,
     )

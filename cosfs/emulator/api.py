@@ -6,6 +6,7 @@ id. A fault or a cut body surfaces as Disconnect, out of handle() or out of the 
 
 import json
 import secrets
+import sqlite3
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -132,6 +133,8 @@ class Api:
             return self._damage(exchange, operation, response)
         except Refusal as refusal:
             return self._refuse(exchange, refusal)
+        except (OSError, sqlite3.Error) as error:  # a full disk is no reason to stop serving
+            return self._refuse(exchange, Refusal("InternalError", str(error)))
 
     def _understand(self, exchange: _Exchange) -> Operation:
         request, record = exchange.request, exchange.record
@@ -227,6 +230,7 @@ class Api:
         if fault.corrupt:
             response.body = streams.Corrupted(response.body)
         if fault.cut is not None:
+            exchange.record.outcome = "cut"
             response.body = streams.Cut(response.body, fault.cut, Disconnect("cut"))
         return response
 

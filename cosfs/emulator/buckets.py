@@ -1,6 +1,7 @@
 """Operations on buckets: listing their objects, making and removing them."""
 
 import re
+from collections.abc import Iterator
 from typing import Final
 
 from cosfs.emulator import documents
@@ -8,6 +9,7 @@ from cosfs.emulator.listing import Window, read_page
 from cosfs.emulator.messages import Response, answer, no_content, xml_answer
 from cosfs.emulator.refusals import Refusal
 from cosfs.emulator.service import Call, Service
+from cosfs.emulator.store import Stored
 
 _BUCKET_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?-[0-9]+")  # COS, "Naming"
 
@@ -26,7 +28,13 @@ async def list_objects(service: Service, call: Call) -> Response:
     )
     if len(window.delimiter) > 1:
         raise Refusal("InvalidDelimiter")
-    page = read_page(lambda start: service.store.objects_from(call.bucket, start), window)
+    newest = service.clock() - service.listing_lag_s
+
+    def seek(start: bytes) -> Iterator[Stored]:
+        found = service.store.objects_from(call.bucket, start)
+        return (stored for stored in found if stored.modified <= newest)
+
+    page = read_page(seek, window)
     text = documents.objects(call.bucket, window, page, encoding_type=query.get("encoding-type"))
     return xml_answer(text, _region(service))
 

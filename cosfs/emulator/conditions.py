@@ -10,7 +10,7 @@ from cosfs.emulator.refusals import Refusal
 from cosfs.emulator.store import Stored
 
 COPY_SOURCE_PREFIX: Final = "x-cos-copy-source-"
-_RANGE: Final = re.compile(r"bytes=(\d*)-(\d*)")
+_RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)
 
 
 class NotModified(Exception):

@@ -1,6 +1,6 @@
 """HTTP messages as values, without sockets: what Api.handle takes and gives.
 
-Header values and paths are UTF-8 text with surrogateescape, so that any bytes survive a round.
+Header values are UTF-8 text with surrogateescape, so that any bytes survive a round.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,6 +14,7 @@ from cosfs.emulator.streams import Body, Chunks
 Headers = Mapping[str, str]  # names in lower case
 
 _UNRESERVED: Final = "-_.~"
+_MAX_DIGITS: Final = 18  # any size in bytes has fewer
 
 
 class Disconnect(Exception):
@@ -84,15 +85,19 @@ def split_target(target: str) -> tuple[str, list[tuple[str, str]]]:
         target = rest[rest.find("/") :] if "/" in rest else "/"
     path, _, query = target.partition("?")
     try:
-        decoded = unquote_to_bytes(path).decode()
+        pairs = [_pair(text) for text in query.split("&") if text]
+        return unquote_to_bytes(path).decode(), pairs
     except UnicodeDecodeError as error:
-        raise Refusal("InvalidURI", "the path is not UTF-8") from error
-    return decoded, [_pair(text) for text in query.split("&") if text]
+        raise Refusal("InvalidURI", "path and query must be UTF-8") from error
 
 
 def _pair(text: str) -> tuple[str, str]:
     name, _, value = text.partition("=")
-    return (
-        unquote_plus(name, errors="surrogateescape"),
-        unquote_plus(value, errors="surrogateescape"),
-    )
+    return unquote_plus(name, errors="strict"), unquote_plus(value, errors="strict")
+
+
+def decimal(text: str) -> int | None:
+    """The number that *text* is, None if it is none or absurdly long."""
+    if text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS:
+        return int(text)
+    return None

@@ -8,7 +8,7 @@ from cosfs.emulator import documents
 from cosfs.emulator.conditions import copy_span
 from cosfs.emulator.intake import checksum, receive, whole
 from cosfs.emulator.listing import Window, read_page
-from cosfs.emulator.messages import Response, answer, no_content, xml_answer
+from cosfs.emulator.messages import Response, answer, decimal, no_content, xml_answer
 from cosfs.emulator.objects import copy_source
 from cosfs.emulator.refusals import Refusal
 from cosfs.emulator.service import (
@@ -175,7 +175,7 @@ def _upload(service: Service, call: Call) -> Upload:
 
 
 def _part_number(service: Service, call: Call) -> int:
-    text = call.query["partNumber"]
-    if not text.isdecimal() or not 1 <= int(text) <= service.limits.max_parts:
+    number = decimal(call.query["partNumber"])
+    if number is None or not 1 <= number <= service.limits.max_parts:
         raise Refusal("InvalidArgument", "partNumber must be 1 to 10000")
-    return int(text)
+    return number

@@ -18,6 +18,7 @@ from cosfs.emulator.messages import Response, answer, no_content, split_target, 
 from cosfs.emulator.refusals import Refusal
 from cosfs.emulator.service import (
     ARCHIVE_CLASSES,
+    ENTITY_HEADERS,
     MIB,
     Call,
     Service,
@@ -34,6 +35,7 @@ from cosfs.emulator.streams import Buffer, Chunks
 
 _BUCKET_HOST: Final = re.compile(r"([a-z0-9][a-z0-9-]*-\d+)\.[^/]*")
 _OVERRIDES: Final = "response-"
+_OVERRIDABLE: Final = frozenset(f"{_OVERRIDES}{name}" for name in ENTITY_HEADERS)
 
 
 async def put_object(service: Service, call: Call) -> Response:
@@ -81,11 +83,7 @@ async def get_object(service: Service, call: Call) -> Response:
     span = requested_span(call.headers["range"], size) if "range" in call.headers else None
     if span is not None:
         headers["Content-Range"] = f"bytes {span.start}-{span.stop - 1}/{size}"
-    headers |= {
-        name.removeprefix(_OVERRIDES).title(): value
-        for name, value in call.query.items()
-        if name.startswith(_OVERRIDES)
-    }
+    headers |= _overrides(call)
     status = 200 if span is None else 206
     return _read_response(service.store, stored, span or Span(0, size), status, headers)
 
@@ -187,6 +185,18 @@ def _object_headers(stored: Stored) -> dict[str, str]:
     }
     if stored.properties.storage_class != "STANDARD":
         headers["x-cos-storage-class"] = stored.properties.storage_class
+    return headers
+
+
+def _overrides(call: Call) -> dict[str, str]:
+    """The headers of the answer that response-* parameters ask for."""
+    headers = {
+        name.removeprefix(_OVERRIDES).title(): value.strip()
+        for name, value in call.query.items()
+        if name in _OVERRIDABLE
+    }
+    if any(not value.isprintable() for value in headers.values()):
+        raise Refusal("InvalidArgument", "a response header holds control characters")
     return headers
 
 

@@ -33,11 +33,12 @@ class Record:
         ended = self.started if self.ended is None else self.ended
         started = datetime.fromtimestamp(self.started, UTC).isoformat(timespec="milliseconds")
         now = datetime.fromtimestamp(ended, UTC).isoformat(timespec="milliseconds")
-        part = f" {self.query}" if self.query.startswith("partNumber=") else ""
+        part = self.query.partition("&")[0] if self.query.startswith("partNumber=") else ""
         return (
-            f"{now} {self.operation} {self.key or '-'}{part.partition('&')[0]}"
-            f" status={self.status or self.outcome} in={self.bytes_in} out={self.bytes_out}"
+            f"{now} {self.operation} {self.key or '-'}{part and f' {part}'}"
+            f" status={self.status or '-'} in={self.bytes_in} out={self.bytes_out}"
             f" ms={(ended - self.started) * 1000:.1f} started={started}"
+            f"{self.outcome and f' outcome={self.outcome}'}"
         )
 
 

@@ -18,7 +18,7 @@ from cosfs.emulator.buckets import check_bucket_name
 from cosfs.emulator.faults import Faults, parse_fault
 from cosfs.emulator.index import open_index
 from cosfs.emulator.requestlog import RequestLog
-from cosfs.emulator.server import serve
+from cosfs.emulator.server import listen, port_of, serve
 from cosfs.emulator.service import Service
 from cosfs.emulator.signature import Account
 from cosfs.emulator.store import Store
@@ -44,6 +44,7 @@ class Settings:
     admin: bool = False
     md5: bool = True
     clock_offset_s: float = 0.0
+    listing_lag_s: float = 0.0
     log: Path | None = None
     quiet: bool = False
 
@@ -64,6 +65,7 @@ def serve_until_signal(settings: Settings, ready: Callable[[str], None]) -> None
             store=_open_store(settings, stack),
             clock=lambda: time.time() + settings.clock_offset_s,
             md5=settings.md5,
+            listing_lag_s=settings.listing_lag_s,
         )
         api = Api(
             service,
@@ -109,12 +111,11 @@ def _line_writer(settings: Settings, stack: ExitStack) -> Callable[[str], None] 
 async def _serve_until_signal(
     api: Api, settings: Settings, tls: ssl.SSLContext | None, ready: Callable[[str], None]
 ) -> None:
-    async def start(task_status: trio.TaskStatus[int]) -> None:
-        await serve(api, host=settings.host, port=settings.port, tls=tls, task_status=task_status)
-
+    listeners = await listen(settings.host, settings.port)
+    scheme = "http" if tls is None else "https"
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:
-            port = await nursery.start(start)
-            ready(f"{'http' if tls is None else 'https'}://{settings.host}:{port}")
+            nursery.start_soon(serve, api, listeners, tls)
+            ready(f"{scheme}://{settings.host}:{port_of(listeners)}")
             await anext(signals)
             nursery.cancel_scope.cancel()

@@ -26,24 +26,26 @@ _DRAIN_SIZE: Final = 64 << 20  # of an unread body: a client that is still sendi
 _BACKLOG: Final = 512
 
 
+async def listen(host: str, port: int) -> list[trio.SocketListener]:
+    """Sockets that take connections from now on; port 0 takes a free one. Raises OSError."""
+    return await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
+
+
+def port_of(listeners: Sequence[trio.SocketListener]) -> int:
+    """The port of the first of *listeners*."""
+    port: int = listeners[0].socket.getsockname()[1]
+    return port
+
+
 async def serve(
-    api: Api,
-    *,
-    host: str,
-    port: int,
-    tls: SSLContext | None = None,
-    task_status: trio.TaskStatus[int] = trio.TASK_STATUS_IGNORED,
+    api: Api, listeners: list[trio.SocketListener], tls: SSLContext | None = None
 ) -> None:
-    """Answer until cancelled; port 0 takes a free one. The started value is the port."""
+    """Answer on *listeners* until cancelled."""
 
     async def handler(stream: trio.SocketStream) -> None:
         await _Connection(api, stream, tls).run()
 
-    listeners = await trio.open_tcp_listeners(port, host=host, backlog=_BACKLOG)
-    bound: int = listeners[0].socket.getsockname()[1]
-    async with trio.open_nursery() as nursery:
-        await nursery.start(trio.serve_listeners, handler, listeners)
-        task_status.started(bound)
+    await trio.serve_listeners(handler, listeners)
 
 
 class _Connection:
@@ -53,7 +55,9 @@ class _Connection:
         self._api = api
         self._socket = stream.socket
         self._stream: trio.SocketStream | trio.SSLStream[trio.SocketStream] = (
-            stream if tls is None else trio.SSLStream(stream, tls, server_side=True)
+            stream
+            if tls is None
+            else trio.SSLStream(stream, tls, server_side=True, https_compatible=True)
         )
         self.unread = b""  # received, but not part of a request yet
 

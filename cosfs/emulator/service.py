@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from cosfs.emulator import documents
-from cosfs.emulator.messages import Headers, Request
+from cosfs.emulator.messages import Headers, Request, decimal
 from cosfs.emulator.refusals import Refusal
 from cosfs.emulator.store import Properties, Store, Stored
 
@@ -26,7 +26,7 @@ STORAGE_CLASSES: Final = frozenset(  # COS, "Storage classes"
 )
 ARCHIVE_CLASSES: Final = frozenset({"ARCHIVE", "DEEP_ARCHIVE"})
 META_PREFIX: Final = "x-cos-meta-"
-_ENTITY_HEADERS: Final = (
+ENTITY_HEADERS: Final = (
     "content-type",
     "cache-control",
     "content-disposition",
@@ -57,6 +57,7 @@ class Service:
     clock: Callable[[], float]  # seconds since the epoch
     limits: Limits = field(default_factory=Limits)
     region: str = "ap-guangzhou"
+    listing_lag_s: float = 0.0  # listings do not show objects younger than this
     md5: bool = True  # without: ETags derived from the CRC64, for benchmarks
 
 
@@ -76,9 +77,10 @@ class Call:
         text = self.query.get(name, "")
         if not text:
             return default
-        if not text.isdecimal() or int(text) < least:
+        number = decimal(text)
+        if number is None or number < least:
             raise Refusal("InvalidArgument", f"{name} must be a number from {least}")
-        return min(int(text), most)
+        return min(number, most)
 
 
 def check_key(key: str, limits: Limits) -> None:
@@ -94,7 +96,7 @@ def properties_of(headers: Headers, limits: Limits) -> Properties:
     kept = {
         name: value
         for name, value in headers.items()
-        if name in _ENTITY_HEADERS or name.startswith(META_PREFIX)
+        if name in ENTITY_HEADERS or name.startswith(META_PREFIX)
     }
     used = sum(len(n) + len(v) for n, v in kept.items() if n.startswith(META_PREFIX))
     if used > limits.max_metadata:

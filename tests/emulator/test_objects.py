@@ -270,6 +270,8 @@ async def test_deleting_many_quietly_answers_nothing(client: httpx.AsyncClient) 
         ("GET", "/%ff", "InvalidURI"),
         ("GET", "/?delimiter=ab", "InvalidDelimiter"),
         ("GET", "/?max-keys=x", "InvalidArgument"),
+        ("GET", "/?max-keys=" + "9" * 5000, "InvalidArgument"),
+        ("GET", "/?prefix=%ff", "InvalidURI"),
     ],
 )
 async def test_what_makes_no_sense_is_refused(

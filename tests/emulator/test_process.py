@@ -2,6 +2,7 @@
 
 import signal
 import sqlite3
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -151,6 +152,57 @@ def test_settings_that_make_no_sense_are_named(
 
     assert done.returncode == status
     assert words in done.stderr
+
+
+def test_port_in_use_is_named() -> None:
+    with emulator_process() as emulator:
+        command = [sys.executable, "-m", "cosfs.cli.emulator", "--memory"]
+        done = subprocess.run(
+            [*command, "--port", str(emulator.port)],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    assert "address already in use" in done.stderr.lower()
+    assert "Traceback" not in done.stderr
+
+
+def test_listing_can_lag_behind() -> None:
+    with emulator_process("--anonymous", "--listing-lag", "3600") as emulator:
+        ask(emulator, "PUT", "/k", b"x")
+        _, listed = ask(emulator, "GET", "/?prefix=")
+
+        assert b"<Key>k</Key>" not in listed
+        assert ask(emulator, "GET", "/k") == (200, b"x")
+
+
+def test_https_is_served_with_a_certificate(tmp_path: Path) -> None:
+    certificate, key = tmp_path / "certificate.pem", tmp_path / "key.pem"
+    make_certificate(certificate, key)
+    context = ssl.create_default_context(cafile=str(certificate))
+    body = bytes(range(256)) * 8192
+
+    with emulator_process(
+        "--anonymous", "--tls-cert", str(certificate), "--tls-key", str(key)
+    ) as emulator:
+        put = Request(f"{emulator.url}/k", data=body, method="PUT")
+        urlopen(put, timeout=10, context=context).close()
+        with urlopen(f"{emulator.url}/k", timeout=10, context=context) as answer:
+            received = answer.read()
+
+    assert emulator.url.startswith("https://")
+    assert received == body
+
+
+def make_certificate(certificate: Path, key: Path) -> None:
+    """A self-signed one for 127.0.0.1."""
+    subject = ["-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"]
+    files = ["-keyout", str(key), "-out", str(certificate)]
+    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2"]
+    subprocess.run([*command, *subject, *files], capture_output=True, timeout=30, check=True)
 
 
 def test_index_of_another_program_is_refused(tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ from cosfs.emulator.faults import Faults
 from cosfs.emulator.index import open_index
 from cosfs.emulator.messages import Disconnect, Request, Response
 from cosfs.emulator.requestlog import RequestLog
-from cosfs.emulator.server import serve
+from cosfs.emulator.server import listen, port_of, serve
 from cosfs.emulator.service import Limits, Service
 from cosfs.emulator.signature import Account
 from cosfs.emulator.store import Store
@@ -157,14 +157,11 @@ class RunningServer:
 async def running_server(api: Api | None = None) -> AsyncIterator[RunningServer]:
     """Serve *api* on a free port of 127.0.0.1 until the block ends."""
     api = api or make_api()
+    listeners = await listen("127.0.0.1", 0)
     async with trio.open_nursery() as nursery:
-        port = await nursery.start(lambda task_status: _serve(api, task_status))
-        yield RunningServer(f"http://127.0.0.1:{port}", api)
+        nursery.start_soon(serve, api, listeners)
+        yield RunningServer(f"http://127.0.0.1:{port_of(listeners)}", api)
         nursery.cancel_scope.cancel()
-
-
-async def _serve(api: Api, task_status: trio.TaskStatus[int]) -> None:
-    await serve(api, host="127.0.0.1", port=0, task_status=task_status)
 
 
 class RequestRecord(TypedDict):
