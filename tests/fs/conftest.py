@@ -1,12 +1,11 @@
-"""A filesystem on an emulator in memory, whose waits take no time."""
+"""A filesystem on an emulator in memory, for one test."""
 
 from collections.abc import AsyncIterator
 
 import pytest
-import trio.testing
 
 from cosfs.emulator.api import Api
-from tests.support.engines import THREAD_S, Files, make_quiet_api, opened_files
+from tests.support.engines import Files, make_quiet_api, opened_files
 
 
 @pytest.fixture
@@ -15,7 +14,6 @@ def api() -> Api:
 
 
 @pytest.fixture
-async def files(api: Api, mock_clock: trio.testing.MockClock) -> AsyncIterator[Files]:
-    mock_clock.autojump_threshold = THREAD_S
+async def files(api: Api) -> AsyncIterator[Files]:
     async with opened_files(api) as files:
         yield files

@@ -13,10 +13,13 @@ from tests.support.engines import (
     PART,
     Files,
     asked,
+    run_jumping,
     some_bytes,
     stored_metadata,
     unfinished_uploads,
 )
+
+pytestmark = pytest.mark.trio(run=run_jumping)
 
 
 async def test_commit_after_an_interrupted_completion_does_not_store_less(files: Files) -> None:

@@ -1,6 +1,10 @@
 """Touching bytes that were sent already: they cannot be read back before the upload completes."""
 
-from tests.support.engines import MIB, Files, some_bytes
+import pytest
+
+from tests.support.engines import MIB, Files, run_jumping, some_bytes
+
+pytestmark = pytest.mark.trio(run=run_jumping)
 
 
 async def test_read_of_uploaded_bytes_finds_what_was_written(files: Files) -> None:

@@ -5,13 +5,15 @@ and what a thread does is no wait to it.
 """
 
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 import trio
+from trio.abc import Clock, Instrument
+from trio.testing import MockClock
 
 from cosfs.config import AttributeConfig, ServiceConfig, TransferConfig
 from cosfs.cos.checksum import crc64
@@ -43,6 +45,14 @@ PART: Final = MIB  # the smallest that COS takes: tests reach many parts with fe
 PLAIN: Final = ObjectProperties()
 SMALL: Final = TransferConfig(part_size=PART, parallel=4, memory=16 * MIB, read_ahead=4 * MIB)
 THREAD_S: Final = 0.02  # of real time; the threads of the emulator are done sooner
+
+
+def run_jumping(
+    main: Callable[[], Awaitable[None]], *, clock: Clock | None, instruments: Sequence[Instrument]
+) -> None:
+    """For ``pytest.mark.trio(run=…)``: waits take no time, but for what threads may be doing."""
+    clock = clock or MockClock(autojump_threshold=THREAD_S)
+    trio.run(main, clock=clock, instruments=instruments)
 
 
 def make_quiet_api() -> Api:

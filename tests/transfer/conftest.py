@@ -1,12 +1,12 @@
-"""A filesystem on an emulator in memory, whose waits take no time."""
+"""An emulator, and a client of it, for one test."""
 
 from collections.abc import AsyncIterator
 
 import pytest
-import trio.testing
 
+from cosfs.cos.client import CosClient
 from cosfs.emulator.api import Api
-from tests.support.engines import THREAD_S, Files, make_quiet_api, opened_files
+from tests.support.engines import make_quiet_api, opened_client
 
 
 @pytest.fixture
@@ -15,7 +15,6 @@ def api() -> Api:
 
 
 @pytest.fixture
-async def files(api: Api, mock_clock: trio.testing.MockClock) -> AsyncIterator[Files]:
-    mock_clock.autojump_threshold = THREAD_S
-    async with opened_files(api) as files:
-        yield files
+async def client(api: Api) -> AsyncIterator[CosClient]:
+    async with opened_client(api) as client:
+        yield client
