@@ -103,8 +103,8 @@ def _as_fuse_error(operation: str, error: Exception) -> pyfuse3.FUSEError:
 
 def _gravest(error: BaseException) -> BaseException:
     """Of a group, a bug if there is one, else its first exception; anything else as it is."""
+    expected = (errors.CosfsError, BaseExceptionGroup)
     while isinstance(error, BaseExceptionGroup):
-        expected = (errors.CosfsError, BaseExceptionGroup)
         bugs = error.subgroup(lambda each: not isinstance(each, expected))
         error = (bugs or error).exceptions[0]
     return error

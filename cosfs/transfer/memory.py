@@ -133,3 +133,4 @@ class MemoryLimiter:
             self.release(waiter.size)
         else:
             self._waiters.remove(waiter)
+            self._serve()  # those behind it may be smaller
