@@ -106,7 +106,7 @@ OPTIONS: Final[tuple[Option, ...]] = (
         help="http(s)://HOST[:PORT] to ask instead of the region's own domain",
         group=SERVICE,
         environment=("COS_ENDPOINT",),
-        aliases=("url",),
+        aliases=("url", "host"),
         apply=_service(lambda old, text: replace(old, endpoint=text)),
     ),
     Option(

@@ -23,6 +23,17 @@ _IGNORED: Final = frozenset(
         *("noauto", "nouser", "owner", "user", "users"),
     }
 )
+# Options of Tencent's C++ cosfs about things that are not done here, or need no choice.
+_WITHOUT_COUNTERPART: Final = frozenset(
+    {
+        *("ahbe-conf", "curldbg", "default-acl", "del-cache", "disable-content-md5"),
+        *("enable-clientinfo", "enable-content-md5", "enable-noobj-cache", "ensure-diskfree"),
+        *("fd-page-size", "max-stat-cache-size", "multireq-max", "nocopyapi", "nodnscache"),
+        *("noflush-in-other-proc", "nomultipart", "norenameapi", "nosscache", "noxattr"),
+        *("noxmlns", "readwrite-timeout", "retries", "servicepath", "singlepart-copy-limit"),
+        *("tmpdir", "use-cache", "use-rrs", "user-agent-suffix", "xmlns"),
+    }
+)
 _BY_NAME: Final[Mapping[str, Option]] = {
     name: option for option in OPTIONS for name in (option.name, *option.aliases)
 }
@@ -45,10 +56,17 @@ def find_option(name: str) -> Option | None:
     canonical = name.replace("_", "-")
     option = _BY_NAME.get(canonical)
     if option is None and not _belongs_to_mount(name):
-        near = difflib.get_close_matches(canonical, _BY_NAME, n=1)
-        hint = f"; did you mean {near[0]}?" if near else "; see cosfs mount --help"
-        raise ConfigError(f"unknown option {name!r}{hint}")
+        raise ConfigError(f"unknown option {name!r}; {_hint(name, canonical)}")
     return option
+
+
+def _hint(name: str, canonical: str) -> str:
+    if canonical in _WITHOUT_COUNTERPART:
+        return "the C++ cosfs has it, here it has no meaning: leave it out"
+    near = difflib.get_close_matches(canonical, _BY_NAME, n=1)
+    if not near:
+        return "see cosfs mount --help"
+    return f"did you mean {near[0].replace('-', '_') if '_' in name else near[0]}?"
 
 
 def _belongs_to_mount(name: str) -> bool:

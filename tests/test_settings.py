@@ -135,8 +135,14 @@ def test_empty_environment_variable_says_nothing() -> None:
 
 
 def test_unknown_option_names_the_nearest() -> None:
-    with pytest.raises(ConfigError, match=r"unknown option 'part_sise'; did you mean part-size\?"):
+    with pytest.raises(ConfigError, match=r"unknown option 'part_sise'; did you mean part_size\?"):
         configured("part_sise=1M")
+
+
+@pytest.mark.parametrize("name", ["use_cache", "tmpdir", "ensure_diskfree", "nocopyapi"])
+def test_option_of_the_older_cosfs_without_meaning_says_so(name: str) -> None:
+    with pytest.raises(ConfigError, match=f"'{name}'; the C.. cosfs has it.*leave it out"):
+        configured(f"{name}=1")
 
 
 def test_unknown_option_like_nothing_points_to_help() -> None:
