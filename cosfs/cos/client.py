@@ -27,8 +27,8 @@ from cosfs.cos.model import (
     StoredObject,
 )
 from cosfs.cos.multipart import MultipartRequests
-from cosfs.cos.requests import MERGE_S, body_size, check_crc64, overwriting, xml_headers
-from cosfs.cos.sender import Answer, Request
+from cosfs.cos.requests import COPY_S, body_size, check_crc64, overwriting, xml_headers
+from cosfs.cos.sender import Answer, Lane, Request
 from cosfs.cos.wire import Malformed
 from cosfs.errors import AlreadyExists, IntegrityError
 
@@ -122,7 +122,7 @@ class CosClient(MultipartRequests):
         ProtocolError when it ends past it; IntegrityError when the whole has another CRC64.
         """
         download = Download(span, if_match, sink)
-        request = replace(self._about("GET Object", "GET", key), is_data=True)
+        request = replace(self._about("GET Object", "GET", key), lane=Lane.DATA)
         await self._sender.download(request, download)
         if download.is_corrupt:
             raise IntegrityError("CRC64 differs from COS's", operation="GET Object", key=key)
@@ -141,7 +141,7 @@ class CosClient(MultipartRequests):
             return stored
 
         try:
-            return await self._sender.send(replace(request, body=body, is_data=True), read)
+            return await self._sender.send(replace(request, body=body, lane=Lane.DATA), read)
         except AlreadyExists as error:
             if error.attempts == 1:
                 raise
@@ -170,5 +170,8 @@ class CosClient(MultipartRequests):
             **made,
             **overwriting(forbidden=forbid_overwrite),
         }
-        request = self._about("PUT Object - Copy", "PUT", target, headers=headers, extra_s=MERGE_S)
-        return await self._sender.send(request, lambda answer: wire.parse_copied(answer.body))
+        request = self._about("PUT Object - Copy", "PUT", target, headers=headers)
+        return await self._sender.send(
+            replace(request, lane=Lane.MERGE, extra_s=COPY_S),
+            lambda answer: wire.parse_copied(answer.body),
+        )

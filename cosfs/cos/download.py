@@ -61,6 +61,8 @@ class Download:
         if self._etag not in (None, etag):
             raise Malformed(f"ETag {etag!r} instead of {self._etag!r}")
         rest = self._rest()
+        if rest is None and status != 200:
+            raise Malformed(f"status {status} instead of 200")
         if rest is None:
             self._size = parse_size(headers.get("content-length", ""), "Content-Length")
         elif status != 206 or content_range(headers) != rest:

@@ -17,6 +17,7 @@ from cosfs.cos.model import (
     UploadId,
 )
 from cosfs.cos.requests import (
+    COPY_S,
     MERGE_S,
     BucketRequests,
     Query,
@@ -25,7 +26,7 @@ from cosfs.cos.requests import (
     overwriting,
     xml_headers,
 )
-from cosfs.cos.sender import Answer, Request
+from cosfs.cos.sender import Answer, Lane, Request
 from cosfs.cos.wire import Malformed
 from cosfs.errors import AlreadyExists, DeadlineExceeded, NoSuchUpload, TransportError
 
@@ -57,7 +58,7 @@ class MultipartRequests(BucketRequests):
             check_crc64("Upload Part", key, sent=crc64, told=stored.crc64)
             return Part(number=number, size=body_size(body), etag=stored.etag, crc64=crc64)
 
-        return await self._sender.send(replace(request, body=body, is_data=True), read)
+        return await self._sender.send(replace(request, body=body, lane=Lane.DATA), read)
 
     async def upload_part_copy(
         self, key: Key, upload_id: UploadId, number: int, source: CopySource
@@ -74,14 +75,13 @@ class MultipartRequests(BucketRequests):
             key,
             query=_part_query(upload_id, number),
             headers=self._source_headers(source) | {"x-cos-copy-source-range": span.header()},
-            extra_s=MERGE_S,
         )
 
         def read(answer: Answer) -> Part:
             copied = wire.parse_copied(answer.body)
             return Part(number=number, size=span.size, etag=copied.etag, crc64=copied.crc64)
 
-        return await self._sender.send(request, read)
+        return await self._sender.send(replace(request, lane=Lane.MERGE, extra_s=COPY_S), read)
 
     async def list_parts(self, key: Key, upload_id: UploadId) -> list[Part]:
         """All parts that COS holds, by number. Raises NoSuchUpload."""
@@ -113,10 +113,10 @@ class MultipartRequests(BucketRequests):
             key,
             query=(("uploadId", upload_id),),
             headers=xml_headers(body) | overwriting(forbidden=forbid_overwrite),
-            extra_s=MERGE_S,
         )
+        request = replace(request, body=(body,), lane=Lane.MERGE, extra_s=MERGE_S)
         try:
-            stored = await self._sender.send(replace(request, body=(body,)), _completed)
+            stored = await self._sender.send(request, _completed)
         except (NoSuchUpload, AlreadyExists) as error:
             if error.attempts == 1:
                 raise

@@ -22,8 +22,9 @@ from cosfs.cos.transport import open_transport
 from cosfs.errors import ConfigError, CosError, IntegrityError
 
 # COS answers a copy or a completion when it is done, with white space before the answer or with
-# nothing. Tencent's Python SDK waits as long.
+# nothing. Tencent's Python SDK waits as long for a completion; 5 GiB are copied in a minute.
 MERGE_S: Final = 1200.0
+COPY_S: Final = 90.0
 
 T = TypeVar("T")
 Query = tuple[tuple[str, str], ...]
@@ -83,7 +84,6 @@ class BucketRequests:
         *,
         query: Query = (),
         headers: Mapping[str, str] | None = None,
-        extra_s: float = 0.0,
     ) -> Request:
         """A request about an object; ValueError without a key, which would address the bucket."""
         if not key:
@@ -95,7 +95,6 @@ class BucketRequests:
             key=key,
             query=query,
             headers=headers or {},
-            extra_s=extra_s,
         )
 
     def _bucket_endpoint(self) -> Endpoint:

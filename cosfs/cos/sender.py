@@ -1,8 +1,8 @@
 """One REST operation from request to result: its turn, its deadline, its attempts, its signature.
 
-Invariants: every request is signed anew for every attempt; an operation holds its place in one of
-two limiters from its first attempt to its last, data and metadata never wait for each other; no
-operation outlives its deadline. Knows no operation by name: those are client.py's.
+Invariants: every request is signed anew for every attempt; an operation holds its place in its
+lane from its first attempt to its last, and lanes never wait for each other; no operation outlives
+its deadline. Knows no operation by name: those are client.py's.
 """
 
 import logging
@@ -10,6 +10,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from enum import StrEnum
 from functools import lru_cache
 from typing import Final, TypeVar
 
@@ -29,15 +30,25 @@ from cosfs.cos.wire import Malformed, error_of, parse_time
 from cosfs.errors import CosError, DeadlineExceeded, ProtocolError, ServiceError, TransportError
 
 METADATA_REQUESTS: Final = 16  # in flight; enough to hide a round trip in `ls -l`
+MERGE_REQUESTS: Final = 16  # in flight; COS works on them, we only wait
 INACTIVITY_S: Final = 30.0  # without one byte moving, an attempt is given up
 MAX_ANSWER_SIZE: Final = 16 << 20  # a full listing page has under 4 MiB; more is no COS
 _EARLY_S: Final = 60  # the clocks of client and server differ; so does Tencent's SDK
 _WINDOW_S: Final = 3600
 _REUSE_S: Final = 600  # a signing key is made once in ten minutes, not for every request
+_MAX_SKEW_S: Final = 900  # COS, "RequestTimeTooSkewed": 15 minutes
 _JOIN_SIZE: Final = 256 << 10  # smaller chunks are joined up to this: each costs a system call
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+
+
+class Lane(StrEnum):
+    """The requests that wait for each other; each lane has a limit of its own."""
+
+    METADATA = "metadata"
+    DATA = "data"  # carries an object's bytes
+    MERGE = "merge"  # copies and completions, which may take COS minutes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,7 +66,7 @@ class Request:
     query: tuple[tuple[str, str], ...] = ()  # the sub-resource first: COS routes by it
     headers: Mapping[str, str] = field(default_factory=dict)
     body: Body = ()
-    is_data: bool = False
+    lane: Lane = Lane.METADATA
     extra_s: float = 0.0
 
     @property
@@ -87,8 +98,11 @@ class Sender:
         self._credentials = credentials
         self._transport = transport
         self._signer = _Signer(now)
-        self._data = trio.CapacityLimiter(config.connections)
-        self._metadata = trio.CapacityLimiter(METADATA_REQUESTS)
+        self._lanes = {
+            Lane.METADATA: trio.CapacityLimiter(METADATA_REQUESTS),
+            Lane.DATA: trio.CapacityLimiter(config.connections),
+            Lane.MERGE: trio.CapacityLimiter(MERGE_REQUESTS),
+        }
 
     async def aclose(self) -> None:
         await self._transport.aclose()
@@ -129,7 +143,7 @@ class Sender:
     ) -> T:
         allowance_s = self._timeout_s + body_allowance_s(request.size) + request.extra_s
         attempts = Attempts()
-        async with self._data if request.is_data else self._metadata:
+        async with self._lanes[request.lane]:
             with trio.move_on_after(allowance_s) as scope:
                 while True:
                     try:
@@ -208,8 +222,11 @@ class Sender:
             operation=request.operation,
             key=request.key,
         )
+        date = response.headers.get("date", "")
+        if request.method == "HEAD" and error.status == 403 and self._signer.is_off(date):
+            error.code = CLOCK_SKEWED  # HEAD has no body to say so
         if error.code in (CLOCK_SKEWED, REQUEST_EXPIRED):
-            self._signer.set_clock(response.headers.get("date", ""))
+            self._signer.set_clock(date)
         return error
 
     def _outgoing(
@@ -250,15 +267,25 @@ class _Signer:
         self._key: SigningKey | None = None
         self._credentials: Credentials | None = None
 
+    def is_off(self, date: str) -> bool:
+        """Whether an answer's Date header is further from our time than COS lets it be."""
+        offset_s = self._offset_of(date)
+        return offset_s is not None and abs(offset_s - self._offset_s) > _MAX_SKEW_S
+
     def set_clock(self, date: str) -> None:
         """Take the time from an answer's Date header. Without a usable one nothing changes."""
-        try:
-            server_s = parse_time(date) / 1e9
-        except Malformed:
+        offset_s = self._offset_of(date)
+        if offset_s is None:
             return
-        self._offset_s = server_s - self._now()
+        self._offset_s = offset_s
         self._key = None
         log.warning("clock corrected offset_s=%.0f; set the clock of this machine", self._offset_s)
+
+    def _offset_of(self, date: str) -> float | None:
+        try:
+            return parse_time(date) / 1e9 - self._now()
+        except Malformed:
+            return None
 
     def authorization(
         self, request: Request, headers: Mapping[str, str], credentials: Credentials

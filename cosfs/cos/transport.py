@@ -7,6 +7,7 @@ for the caller to limit: one request in flight holds one.
 """
 
 import math
+import socket
 import ssl
 import urllib.request
 from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
@@ -23,6 +24,13 @@ from cosfs.errors import ConfigError
 
 STEP: Final = 1 << 20  # bytes; what one read or write moves at most
 _HELD_SIZE: Final = 16 << 10  # a short write: a request's head, and a small body with it
+# COS may be silent for minutes while it merges; a server that is gone is noticed within one.
+_KEEPALIVE: Final = (
+    (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
+    (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
+)
 KEEPALIVE_S: Final = 30.0  # below the idle time after which load balancers drop a connection
 
 
@@ -122,7 +130,7 @@ class _Body(httpx.AsyncByteStream):
 
 
 class _Network(httpcore.AsyncNetworkBackend):
-    """Connects with TCP_NODELAY, which is trio's default."""
+    """Connects with TCP_NODELAY, which is trio's default, and with keepalive."""
 
     async def connect_tcp(
         self,
@@ -134,6 +142,8 @@ class _Network(httpcore.AsyncNetworkBackend):
     ) -> httpcore.AsyncNetworkStream:
         with _Step(timeout, httpcore.ConnectTimeout, httpcore.ConnectError):
             stream = await trio.open_tcp_stream(host, port, local_address=local_address)
+            for level, option, value in _KEEPALIVE:
+                stream.setsockopt(level, option, value)
         return _TcpStream(stream)
 
 

@@ -171,6 +171,13 @@ async def test_wrong_clock_is_set_from_the_answer_once() -> None:
         await client_of(ScriptedTransport(skewed)).head_bucket()
 
 
+async def test_wrong_clock_is_seen_although_head_has_no_body() -> None:
+    refused = Reply(status=403, headers={"date": "Tue, 14 Nov 2023 23:13:20 GMT"})
+    transport = ScriptedTransport(refused, Reply())
+    await client_of(transport).head_bucket()
+    assert "q-sign-time=1700003540;" in transport.sent[1].headers["authorization"]
+
+
 @pytest.mark.parametrize(
     "reply",
     [
@@ -259,6 +266,7 @@ async def test_data_and_metadata_have_limits_of_their_own() -> None:
             nursery.start_soon(put)
             nursery.start_soon(client.head_bucket)
     assert transport.most_at_once == 3 + 10
+    transport.most_at_once = 0
     async with trio.open_nursery() as nursery:
         for _ in range(40):
             nursery.start_soon(client.head_bucket)
