@@ -7,9 +7,9 @@ from typing import Final
 from cosfs.emulator import documents
 from cosfs.emulator.listing import Window, read_page
 from cosfs.emulator.messages import Response, answer, no_content, xml_answer
+from cosfs.emulator.records import Stored
 from cosfs.emulator.refusals import Refusal
 from cosfs.emulator.service import Call, Service
-from cosfs.emulator.store import Stored
 
 _BUCKET_NAME: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?-[0-9]+")  # COS, "Naming"
 

@@ -6,8 +6,8 @@ from email.utils import parsedate_to_datetime
 from typing import Final
 
 from cosfs.emulator.messages import Headers
+from cosfs.emulator.records import Stored
 from cosfs.emulator.refusals import Refusal
-from cosfs.emulator.store import Stored
 
 COPY_SOURCE_PREFIX: Final = "x-cos-copy-source-"
 _RANGE: Final = re.compile(r"bytes=(\d{0,18})-(\d{0,18})", re.ASCII)

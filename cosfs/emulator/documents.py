@@ -8,8 +8,8 @@ from xml.sax.saxutils import escape
 
 from cosfs.emulator.listing import Page, Window
 from cosfs.emulator.messages import encode
+from cosfs.emulator.records import Part, Stored, Upload
 from cosfs.emulator.refusals import Refusal
-from cosfs.emulator.store import Part, Stored, Upload
 
 _DECLARATION: Final = "<?xml version='1.0' encoding='utf-8' ?>\n"
 _OWNER_ID: Final = "1250000000"

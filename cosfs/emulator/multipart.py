@@ -10,6 +10,7 @@ from cosfs.emulator.intake import checksum, receive, whole
 from cosfs.emulator.listing import Window, read_page
 from cosfs.emulator.messages import Response, answer, decimal, no_content, xml_answer
 from cosfs.emulator.objects import copy_source
+from cosfs.emulator.records import Content, Part, Stored, Upload
 from cosfs.emulator.refusals import Refusal
 from cosfs.emulator.service import (
     MIB,
@@ -23,7 +24,6 @@ from cosfs.emulator.service import (
     properties_of,
     written_headers,
 )
-from cosfs.emulator.store import Content, Part, Stored, Upload
 
 
 async def initiate(service: Service, call: Call) -> Response:

@@ -15,6 +15,7 @@ from cosfs.emulator.conditions import (
 )
 from cosfs.emulator.intake import receive, whole
 from cosfs.emulator.messages import Response, answer, no_content, split_target, xml_answer
+from cosfs.emulator.records import ContentId, Properties, Stored
 from cosfs.emulator.refusals import Refusal
 from cosfs.emulator.service import (
     ARCHIVE_CLASSES,
@@ -30,7 +31,7 @@ from cosfs.emulator.service import (
     properties_of,
     written_headers,
 )
-from cosfs.emulator.store import ContentId, Properties, Store, Stored
+from cosfs.emulator.store import Store
 from cosfs.emulator.streams import Buffer, Chunks
 
 _BUCKET_HOST: Final = re.compile(r"([a-z0-9][a-z0-9-]*-\d+)\.[^/]*")

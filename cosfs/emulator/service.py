@@ -7,8 +7,9 @@ from typing import Final
 
 from cosfs.emulator import documents
 from cosfs.emulator.messages import Headers, Request, decimal
+from cosfs.emulator.records import Properties, Stored
 from cosfs.emulator.refusals import Refusal
-from cosfs.emulator.store import Properties, Store, Stored
+from cosfs.emulator.store import Store
 
 MIB: Final = 1 << 20
 GIB: Final = 1 << 30

@@ -9,74 +9,29 @@ any more are removed after the transaction. The store has no clock: callers say 
 import json
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import Final, NewType
 
 from cosfs.emulator.bodies import Bodies, FileId, Piece
 from cosfs.emulator.index import transaction
 from cosfs.emulator.intake import Received, combine_crc64
+from cosfs.emulator.records import (
+    OBJECT_COLUMNS,
+    PART_COLUMNS,
+    UPLOAD_COLUMNS,
+    Content,
+    ContentId,
+    ObjectRow,
+    Part,
+    PartRow,
+    Stored,
+    Upload,
+    UploadRow,
+    part_of,
+    stored_of,
+    upload_of,
+)
 from cosfs.emulator.refusals import Refusal
-
-ContentId = NewType("ContentId", int)
-
-_OBJECT: Final = "key, content, size, crc64, etag, modified, class, headers"
-_PART: Final = "number, content, size, crc64, etag, modified"
-_UPLOAD: Final = "id, bucket, key, initiated, class, headers"
-
-_ObjectRow = tuple[bytes, int, int, str, str, float, str, str]
-_PartRow = tuple[int, int, int, str, str, float]
-_UploadRow = tuple[str, str, bytes, float, str, str]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Content:
-    """An immutable run of bytes."""
-
-    id: ContentId
-    size: int
-    crc64: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Properties:
-    """What is said about an object when it is made: *headers* are kept and given back."""
-
-    headers: Mapping[str, str]
-    storage_class: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Stored:
-    """An object; *modified* in seconds since the epoch."""
-
-    key: str
-    content: Content
-    etag: str
-    modified: float
-    properties: Properties
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Part:
-    """A part of an open upload."""
-
-    number: int
-    content: Content
-    etag: str
-    modified: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Upload:
-    """An open upload."""
-
-    id: str
-    bucket: str
-    key: str
-    initiated: float
-    properties: Properties
 
 
 class Store:
@@ -120,19 +75,19 @@ class Store:
     # Objects
 
     def find(self, bucket: str, key: str) -> Stored | None:
-        row: _ObjectRow | None = self._index.execute(
-            f"SELECT {_OBJECT} FROM objects WHERE bucket = ? AND key = ?",  # noqa: S608
+        row: ObjectRow | None = self._index.execute(
+            f"SELECT {OBJECT_COLUMNS} FROM objects WHERE bucket = ? AND key = ?",  # noqa: S608
             (bucket, key.encode()),
         ).fetchone()
-        return None if row is None else _stored(row)
+        return None if row is None else stored_of(row)
 
     def objects_from(self, bucket: str, start: bytes) -> Iterator[Stored]:
         """The objects from key *start* on, in order. Not to be kept over a yield."""
         cursor = self._index.execute(
-            f"SELECT {_OBJECT} FROM objects WHERE bucket = ? AND key >= ? ORDER BY key",  # noqa: S608
+            f"SELECT {OBJECT_COLUMNS} FROM objects WHERE bucket = ? AND key >= ? ORDER BY key",  # noqa: S608
             (bucket, start),
         )
-        return map(_stored, cursor)
+        return map(stored_of, cursor)
 
     def put(self, bucket: str, stored: Stored, *, forbid_overwrite: bool = False) -> None:
         """Make *stored* the object of its key. A refused one's content is given up."""
@@ -206,21 +161,21 @@ class Store:
 
     def upload(self, bucket: str, key: str, upload_id: str) -> Upload:
         """The open upload. Raises Refusal for any other id."""
-        row: _UploadRow | None = self._index.execute(
-            f"SELECT {_UPLOAD} FROM uploads WHERE id = ? AND bucket = ? AND key = ?",  # noqa: S608
+        row: UploadRow | None = self._index.execute(
+            f"SELECT {UPLOAD_COLUMNS} FROM uploads WHERE id = ? AND bucket = ? AND key = ?",  # noqa: S608
             (upload_id, bucket, key.encode()),
         ).fetchone()
         if row is None:
             raise Refusal("NoSuchUpload")
-        return _upload(row)
+        return upload_of(row)
 
     def uploads_from(self, bucket: str, start: bytes) -> Iterator[Upload]:
         """Open uploads in order of key and id, as objects_from()."""
         cursor = self._index.execute(
-            f"SELECT {_UPLOAD} FROM uploads WHERE bucket = ? AND key >= ? ORDER BY key, id",  # noqa: S608
+            f"SELECT {UPLOAD_COLUMNS} FROM uploads WHERE bucket = ? AND key >= ? ORDER BY key, id",  # noqa: S608
             (bucket, start),
         )
-        return map(_upload, cursor)
+        return map(upload_of, cursor)
 
     def put_part(self, upload: Upload, part: Part) -> None:
         """Add *part*, or replace the one of its number. Raises Refusal if the upload has ended."""
@@ -240,11 +195,12 @@ class Store:
 
     def parts(self, upload: Upload, *, after: int = 0, limit: int = -1) -> list[Part]:
         """Parts with a number over *after*, ascending; at most *limit* unless negative."""
-        rows: list[_PartRow] = self._index.execute(
-            f"SELECT {_PART} FROM parts WHERE upload = ? AND number > ? ORDER BY number LIMIT ?",  # noqa: S608
+        rows: list[PartRow] = self._index.execute(
+            f"SELECT {PART_COLUMNS} FROM parts"  # noqa: S608
+            " WHERE upload = ? AND number > ? ORDER BY number LIMIT ?",
             (upload.id, after, limit),
         ).fetchall()
-        return [_part(row) for row in rows]
+        return [part_of(row) for row in rows]
 
     def join(self, parts: Sequence[Part]) -> Content:
         """A content of the *parts* one after the other, sharing their files."""
@@ -375,35 +331,3 @@ class Store:
             "SELECT DISTINCT file FROM extents"
         ).fetchall()
         self.bodies.sweep({row[0] for row in files})
-
-
-def _stored(row: _ObjectRow) -> Stored:
-    key, content, size, crc64, etag, modified, storage_class, headers = row
-    return Stored(
-        key=key.decode(),
-        content=Content(id=ContentId(content), size=size, crc64=int(crc64)),
-        etag=etag,
-        modified=modified,
-        properties=Properties(headers=json.loads(headers), storage_class=storage_class),
-    )
-
-
-def _upload(row: _UploadRow) -> Upload:
-    upload_id, bucket, key, initiated, storage_class, headers = row
-    return Upload(
-        id=upload_id,
-        bucket=bucket,
-        key=key.decode(),
-        initiated=initiated,
-        properties=Properties(headers=json.loads(headers), storage_class=storage_class),
-    )
-
-
-def _part(row: _PartRow) -> Part:
-    number, content, size, crc64, etag, modified = row
-    return Part(
-        number=number,
-        content=Content(id=ContentId(content), size=size, crc64=int(crc64)),
-        etag=etag,
-        modified=modified,
-    )

@@ -5,6 +5,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
+from urllib.error import HTTPError
 from urllib.request import urlopen
 
 import pytest
@@ -259,6 +260,29 @@ def test_presigned_url_opens_without_credentials(sdk: CosS3Client) -> None:
 
     with urlopen(url, timeout=10) as answer:
         assert answer.read() == b"shared"
+
+
+def presigned(sdk: CosS3Client, content_type: str) -> str:
+    url: str = sdk.get_presigned_download_url(
+        Bucket=BUCKET, Key="k", Expired=60, Params={"response-content-type": content_type}
+    )
+    return url
+
+
+def test_presigned_url_overrides_headers(sdk: CosS3Client) -> None:
+    sdk.put_object(Bucket=BUCKET, Key="k", Body=b"shared")
+
+    with urlopen(presigned(sdk, "text/x; a=b"), timeout=10) as answer:
+        assert answer.headers["Content-Type"] == "text/x; a=b"
+
+
+def test_presigned_url_cannot_split_the_answer(sdk: CosS3Client) -> None:
+    sdk.put_object(Bucket=BUCKET, Key="k", Body=b"shared")
+
+    with pytest.raises(HTTPError, match="400") as refused:
+        urlopen(presigned(sdk, "a\nb: c"), timeout=10)
+
+    refused.value.close()
 
 
 def test_wrong_key_is_refused(emulator: EmulatorProcess) -> None:
