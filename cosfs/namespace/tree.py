@@ -212,16 +212,17 @@ class Namespace(NamespaceReader):
 
     def _take_over(self, node: Node, made: dict[Key, ObjectInfo], destination: str) -> None:
         """Let the nodes and listings know the objects that a directory's move has made."""
+        directories = {destination}
         for source, info in made.items():
             self._listings.removed(*split_key(source), info.etag)
             self._note(info)
-            directory = split_key(info.key)[0]
-            while len(directory) > len(destination):
-                above, name = split_key(directory)
-                self._listings.added(above, ListedEntry(name=name))
-                directory = above
-        above, name = split_key(destination)
-        self._listings.added(above, ListedEntry(name=name))
+            above = split_key(info.key)[0]
+            while len(above) > len(destination) and above not in directories:
+                directories.add(above)
+                above = split_key(above)[0]
+        for directory in directories:
+            above, name = split_key(directory)
+            self._listings.added(above, ListedEntry(name=name))
         for moved in [node, *self.inodes.descendants(node)]:
             if moved.object is not None and moved.object.key in made:
                 self._settle(moved, self._found(made[moved.object.key]))
@@ -281,6 +282,10 @@ class Namespace(NamespaceReader):
         if stored is None or (node.is_directory and stored.size == 0):
             kept = NEW_DIRECTORY if stored is None else stored.properties
             info = await self._put_marker(key, changed, kept)
+            if stored is not None and stored.key + "/" == key:
+                await self._client.delete_object(
+                    stored.key
+                )  # an old style marker: now there are two
         else:
             metadata = self.codec.to_metadata(changed, keep=stored.properties.metadata)
             properties = replace(stored.properties, metadata=metadata)

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
+from trio.testing import MockClock
 
 from cosfs.cos.model import Key, ObjectProperties
 from cosfs.emulator.faults import Fault
@@ -319,8 +320,9 @@ async def test_files_of_a_move_that_failed_late_are_asked_for_again(
 
 @pytest.mark.parametrize("forgotten", [True, False])
 async def test_file_that_the_listing_misses_moves_with_its_directory(
-    world: World, names: Namespace, root: Node, *, forgotten: bool
+    world: World, names: Namespace, root: Node, mock_clock: MockClock, *, forgotten: bool
 ) -> None:
+    """A node that is still known is not forgotten, however long the listing lags."""
     directory = await make(names, root, "d")
     await world.client.list_objects(prefix="d/")
     world.transport.lagging = True
@@ -330,6 +332,8 @@ async def test_file_that_the_listing_misses_moves_with_its_directory(
     names.inodes.unpin(node)
     if forgotten:
         names.inodes.forget(node.inode, 1)
+    else:
+        mock_clock.jump(1000)
 
     await names.rename(directory, root, "e")
 

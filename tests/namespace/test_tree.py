@@ -389,6 +389,18 @@ async def test_attributes_of_a_directory_keep_foreign_metadata(
     assert (await world.head("d/")).properties.metadata["foreign"] == "1"
 
 
+async def test_attributes_of_an_old_style_directory_give_it_a_marker_of_today(
+    world: World, names: Namespace, root: Node
+) -> None:
+    await world.put("d", content_type="application/x-directory", metadata={"foreign": "1"})
+    directory = await names.lookup(root, "d")
+
+    await names.set_attributes(directory, AttributeChange(mode=0o700))
+
+    assert await world.keys() == ["d/"]
+    assert (await world.head("d/")).properties.metadata["foreign"] == "1"
+
+
 async def test_attributes_of_a_buckets_root_stay_in_memory(
     world: World, names: Namespace, root: Node
 ) -> None:
