@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from cosfs.cli.mounts import find_mount, is_running, records_of
+from cosfs.cli.mounts import is_running, records_of
+from cosfs.mounttable import find_mount
 from tests.mounted.programs import eventually
 from tests.support.commands import Finished, cosfs
 from tests.support.emulated import BUCKET, EmulatorProcess, emulator_process

@@ -5,6 +5,7 @@ import select
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ from tests.support.emulated import BUCKET, SECRET_ID, SECRET_KEY, EmulatorProces
 
 READY_TIMEOUT_S: Final = 30.0
 END_TIMEOUT_S: Final = 20.0
+LIMIT_S: Final = 110.0  # below the limit of a test
 COSFS: Final = (sys.executable, "-m", "cosfs.cli.main")
 
 
@@ -53,30 +55,36 @@ def mounted(
     source: str = BUCKET,
     options: Sequence[str] = (),
     environment: Mapping[str, str] | None = None,
+    command: Sequence[str] = COSFS,
+    limit_s: float = LIMIT_S,
 ) -> Iterator[Mounted]:
     """Mount *source* in a new directory; *options* are words of the command line.
 
-    However the block ends, the mount is gone and its process too.
+    However the block ends, the mount is gone and its process too. After *limit_s* the process is
+    killed: whoever waits for a mount that does not answer cannot be interrupted otherwise.
     """
     with tempfile.TemporaryDirectory(prefix="cosfs-test-") as directory:
         path = Path(directory, "mount")
         path.mkdir()
         log = Path(directory, "log")
-        command = [*COSFS, "mount", source, str(path), "--foreground", *options]
+        words = [*command, "mount", source, str(path), "--foreground", *options]
         with log.open("w") as errors:
             process = subprocess.Popen(
-                command,
+                words,
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=errors,
                 text=True,
                 env={**mount_environment(emulator.url), **(environment or {})},
             )
+        watchdog = threading.Timer(limit_s, process.kill)
+        watchdog.start()
         try:
             _await_ready(process, log)
             yield Mounted(path, process, log)
         finally:
             end_mount(path, process)
+            watchdog.cancel()
 
 
 def end_mount(path: Path, process: subprocess.Popen[str]) -> None:

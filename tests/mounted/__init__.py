@@ -1,0 +1,1 @@
+"""Real programs on real mounts of an emulator's bucket."""

@@ -1,0 +1,132 @@
+"""A service that fails: what is copied is right, or the program is told."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.mounted.programs import attempt, content, digest, digests, eventually, run, shell
+from tests.support.emulated import EmulatorProcess, emulator_process
+from tests.support.mounted import Mounted, mounted
+from tests.support.sdk import Sdk
+
+MIB = 1 << 20
+
+
+@pytest.fixture
+def emulator() -> Iterator[EmulatorProcess]:
+    with emulator_process() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def mount(emulator: EmulatorProcess) -> Iterator[Mounted]:
+    with mounted(emulator, options=["--part-size", "1M"]) as mount:
+        yield mount
+
+
+@pytest.mark.parametrize(
+    "rules",
+    [
+        "probability=0.1 status=503 code=SlowDown",
+        "probability=0.05 reset\nprobability=0.05 lose\nprobability=0.05 cut=1000",
+        "operation=UploadPart every=5 corrupt\noperation=PutObject every=5 corrupt",
+        "operation=CompleteMultipartUpload every=2 error_in_200 code=InternalError",
+        "operation=CopyObject every=2 error_in_200 code=InternalError",
+    ],
+    ids=["503", "connections", "corrupt", "complete", "copy"],
+)
+def test_copies_are_right_whatever_fails(
+    emulator: EmulatorProcess, mount: Mounted, tmp_path: Path, rules: str
+) -> None:
+    source = tmp_path / "source"
+    source.mkdir()
+    for number in range(30):
+        (source / f"small{number}").write_bytes(content(number * 1000, seed=number))
+    for number in range(3):
+        (source / f"large{number}").write_bytes(content(12 * MIB + number, seed=number))
+    emulator.set_faults(rules)
+
+    run("cp", "-r", source, mount.path / "copy")
+    shell("mv copy moved; sed -i 's/x/y/' moved/small3; cat moved/* | wc -c", mount.path)
+    shell("mv moved/large1 moved/renamed; mv moved/renamed moved/large1", mount.path)
+
+    expected = {name: found for name, found in digests(source).items() if name != "small3"}
+    here = digests(mount.path / "moved")
+    emulator.set_faults("")
+    lines = (source / "small3").read_bytes().split(b"\n")
+    expected["small3"] = digest(b"\n".join(line.replace(b"x", b"y", 1) for line in lines))
+    assert here == expected
+    assert Sdk(emulator.port).digests("moved/") == expected
+    with mounted(emulator) as fresh:
+        assert digests(fresh.path / "moved") == expected
+    assert Sdk(emulator.port).uploads() == []
+
+
+@pytest.mark.parametrize("size", [100, 20 * MIB])
+def test_cp_says_permission_denied_when_cos_does(
+    emulator: EmulatorProcess, mount: Mounted, tmp_path: Path, size: int
+) -> None:
+    (tmp_path / "source").write_bytes(content(size))
+    sdk = Sdk(emulator.port)
+    sdk.put("f", b"old")
+    emulator.set_faults(
+        "operation=UploadPart status=403 code=AccessDenied\n"
+        "operation=PutObject status=403 code=AccessDenied"
+    )
+
+    over_old = attempt("cp", tmp_path / "source", mount.path / "f")
+    to_new = attempt("cp", tmp_path / "source", mount.path / "g")
+
+    for done in (over_old, to_new):
+        assert done.returncode == 1
+        assert "Permission denied" in done.stderr
+    assert sdk.keys() == ["f"]
+    assert sdk.get("f") == b"old"
+    eventually(lambda: sdk.uploads() == [])
+    emulator.set_faults("")
+    assert (mount.path / "f").read_bytes() == b"old"
+    run("cp", tmp_path / "source", mount.path / "g")
+    assert sdk.get("g") == content(size)
+
+
+def test_a_failing_completion_fails_close_and_keeps_the_old_object(
+    emulator: EmulatorProcess, mount: Mounted
+) -> None:
+    sdk = Sdk(emulator.port)
+    sdk.put("f", b"old")
+    emulator.set_faults("operation=CompleteMultipartUpload status=400 code=InvalidPart")
+
+    file = (mount.path / "f").open("wb")
+    file.write(content(20 * MIB))
+    with pytest.raises(OSError, match="Input/output error"):
+        file.close()
+
+    assert sdk.get("f") == b"old"
+    eventually(lambda: sdk.uploads() == [])
+
+
+def test_a_bucket_without_rights_reads_as_permission_denied(
+    emulator: EmulatorProcess, mount: Mounted
+) -> None:
+    Sdk(emulator.port).put("f", b"secret")
+    emulator.set_faults("operation=GetObject status=403 code=AccessDenied")
+
+    done = attempt("cat", mount.path / "f")
+
+    assert "Permission denied" in done.stderr
+
+
+def test_an_object_replaced_while_it_is_read_is_stale(
+    emulator: EmulatorProcess, mount: Mounted
+) -> None:
+    sdk = Sdk(emulator.port)
+    sdk.put("f", content(80 * MIB))
+
+    with (mount.path / "f").open("rb") as file:
+        assert file.read(MIB) == content(80 * MIB)[:MIB]
+        sdk.put("f", content(80 * MIB, seed=2))
+        file.seek(70 * MIB)
+        with pytest.raises(OSError, match="Stale file handle"):
+            file.read(MIB)
+    assert (mount.path / "f").read_bytes() == content(80 * MIB, seed=2)
