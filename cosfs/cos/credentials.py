@@ -124,6 +124,8 @@ def find_credentials(
         return FileCredentials(file, bucket)
     if (credentials := _from_environment(environ)) is not None:
         return StaticCredentials(credentials)
+    if environ.get(_FILE_VARIABLE):
+        return FileCredentials(Path(environ[_FILE_VARIABLE]), bucket)
     for candidate in _usual_files(environ):
         if candidate.is_file():
             return FileCredentials(candidate, bucket)
@@ -175,10 +177,9 @@ def _from_environment(environ: Mapping[str, str]) -> Credentials | None:
 
 
 def _usual_files(environ: Mapping[str, str]) -> list[Path]:
-    named = [Path(environ[_FILE_VARIABLE])] if environ.get(_FILE_VARIABLE) else []
     home = environ.get("HOME")
     passwd, coscmd = (([Path(home) / name] if home else []) for name in _HOME_FILES)
-    return [*named, *passwd, _SYSTEM_FILE, *coscmd]
+    return [*passwd, _SYSTEM_FILE, *coscmd]
 
 
 def _identity(path: Path) -> tuple[int, int, int]:

@@ -17,7 +17,8 @@ from cosfs.errors import ConfigError
 # COS, "Naming rules": <name>-<appid>, lower case, the name neither begins nor ends with a hyphen.
 _BUCKET: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?-[0-9]+")
 _REGION: Final = re.compile(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?")
-_HOST: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|[0-9A-Fa-f:.]+")
+_LABEL: Final = r"[A-Za-z0-9_]([A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
+_HOST: Final = re.compile(rf"{_LABEL}(\.{_LABEL})*|[0-9A-Fa-f:.]*:[0-9A-Fa-f:.]*")
 _MAX_DOMAIN: Final = 60  # COS, "Naming rules": characters of the whole request domain
 _SERVICE_HOST: Final = "service.cos.myqcloud.com"  # COS, "GET Service": the buckets of all regions
 _DEFAULT_PORTS: Final = {"http": 80, "https": 443}
@@ -90,7 +91,7 @@ def bucket_endpoint(config: ServiceConfig) -> Endpoint:
     if config.addressing is Addressing.PATH:
         return Endpoint(
             scheme="https",
-            host=f"cos.{region}.myqcloud.com",
+            host=_domain(config.network, region),
             base_path=f"/{config.bucket}",
             copy_prefix=f"{config.bucket}.cos.{region}.myqcloud.com/",
         )

@@ -152,6 +152,17 @@ async def test_find_credentials_prefers_the_named_file(tmp_path: Path) -> None:
     assert found.secret_id == "id"
 
 
+async def test_find_credentials_takes_the_file_that_the_environment_names(tmp_path: Path) -> None:
+    path = private_file(tmp_path / "passwd", "id:key\n")
+    environ = {"COS_CREDENTIAL_FILE": str(path)}
+    found = await find_credentials(None, environ, BUCKET, anonymous=False).get()
+    path.unlink()
+    assert found is not None
+    assert found.secret_id == "id"
+    with pytest.raises(ConfigError, match=str(path)):
+        find_credentials(None, environ, BUCKET, anonymous=False)
+
+
 @pytest.mark.parametrize("name", [".passwd-cosfs", ".cos.conf"])
 async def test_find_credentials_looks_in_the_home_directory(tmp_path: Path, name: str) -> None:
     private_file(tmp_path / name, "[common]\nsecret_id = id\nsecret_key = key\n")
