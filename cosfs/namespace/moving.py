@@ -103,13 +103,12 @@ class ObjectMover:
             if key.startswith(source)
         ]
 
-    async def move(
+    async def copy_all(
         self, moves: Sequence[Move], *, existing: AbstractSet[Key]
     ) -> dict[Key, ObjectInfo]:
-        """Do the moves; the new objects by their old keys. Raises what the first failure raised.
+        """Copy all or nothing; the copies by their old keys. Raises what the first failure raised.
 
-        A failed copy leaves the sources whole and no copies but those over *existing* targets. A
-        failed delete leaves every target whole.
+        A failure takes the copies away again, but for those over *existing* targets.
         """
         made: dict[Key, ObjectInfo] = {}
         begun: set[Key] = set()
@@ -128,7 +127,6 @@ class ObjectMover:
             if not complete:
                 with trio.move_on_after(UNDO_TIMEOUT_S, shield=True):
                     await self._undo(begun - existing)
-        await self.delete(list(made))
         return made
 
     async def delete(self, keys: Sequence[Key]) -> None:

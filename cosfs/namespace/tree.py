@@ -6,6 +6,7 @@ know of them at once. Two operations on the same name are kept apart by the call
 
 import stat
 import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -95,11 +96,6 @@ class Namespace(NamespaceReader):
             await self._client.delete_object(key)
         self._unlink(node)
 
-    def abandon(self, node: Node) -> None:
-        """Forget a pending file that will not be committed; what it replaced shows again."""
-        assert node.pending, node
-        self.inodes.unlink(node)
-
     async def remove_directory(self, node: Node) -> None:
         """DELETE the marker of a directory that COS lists as empty. Raises DirectoryNotEmpty."""
         self._require_directory(node)
@@ -176,10 +172,14 @@ class Namespace(NamespaceReader):
         made = await self._mover.copy_current(move)
         if made is None:
             raise NoSuchEntry(f"{node.name!r} is gone")
+        # From here on the target is replaced, even if the source cannot be deleted.
+        self._note(made)
+        occupant = self.inodes.child(new_parent, new_name)
+        if occupant is not None and not occupant.pending:
+            self._settle(occupant, self._found(made))
         await self._keep_directory(node)
         await self._client.delete_object(source.key)
         self._relocate(node, new_parent, new_name)
-        self._note(made)
         self._settle(node, self._found(made))
 
     async def _rename_directory(
@@ -189,32 +189,47 @@ class Namespace(NamespaceReader):
         destination = checked_key(f"{self.key_of(new_parent)}{new_name}/")
         if target is not None:
             await self._require_empty(target)
-        moves = await self._mover.plan(source, destination, self._known_keys(node))
-        outside = [key for key in self._markers(node) if not key.startswith(source)]
-        if outside and all(move.target != destination for move in moves):
-            moves.append(Move(source=outside[0], target=destination))
-        for move in moves:
-            checked_key(move.target)
+        markers = [key for key in self._markers(node) if not key.startswith(source)]
+        moves = await self._plan_moves(node, source, destination, markers)
         for moved in [node, *self.inodes.descendants(node)]:
             moved.checked = NEVER  # whatever becomes of the move
         try:
             existing = frozenset() if target is None else frozenset([destination])
-            made = await self._mover.move(moves, existing=existing)
-            await self._mover.delete([key for key in outside if key not in made])
+            made = await self._mover.copy_all(moves, existing=existing)
+            self._note_copies(made.values(), destination)
+            if not made:
+                await self._put_marker(destination, node.attributes, NEW_DIRECTORY)
+            await self._keep_directory(node)
+            await self._mover.delete(list(dict.fromkeys([*made, *markers])))
         finally:
             self._listings.drop(source)
             self._listings.drop(destination)
-        if not made:
-            made = {source: await self._put_marker(destination, node.attributes, NEW_DIRECTORY)}
-        await self._keep_directory(node)
         self._relocate(node, new_parent, new_name)
-        self._take_over(node, made, destination)
+        self._note_moved(node, made)
 
-    def _take_over(self, node: Node, made: dict[Key, ObjectInfo], destination: str) -> None:
-        """Let the nodes and listings know the objects that a directory's move has made."""
+    async def _plan_moves(
+        self, node: Node, source: str, destination: Key, markers: Sequence[Key]
+    ) -> list[Move]:
+        """All that has to move with a directory; *markers* are those not under its prefix."""
+        moves = await self._mover.plan(source, destination, self._known_keys(node))
+        if markers and all(move.target != destination for move in moves):
+            moves.append(Move(source=markers[0], target=destination))
+        for move in moves:
+            checked_key(move.target)
+        return moves
+
+    def _note_moved(self, directory: Node, made: Mapping[Key, ObjectInfo]) -> None:
+        """Own change: what was copied is gone from its old keys, and the nodes are the copies."""
+        for key, info in made.items():
+            self._listings.removed(*split_key(key), info.etag)
+        for moved in [directory, *self.inodes.descendants(directory)]:
+            if moved.object is not None and moved.object.key in made:
+                self._settle(moved, self._found(made[moved.object.key]))
+
+    def _note_copies(self, copies: Iterable[ObjectInfo], destination: str) -> None:
+        """Own change: these objects are stored, and so are the directories that hold them."""
         directories = {destination}
-        for source, info in made.items():
-            self._listings.removed(*split_key(source), info.etag)
+        for info in copies:
             self._note(info)
             above = split_key(info.key)[0]
             while len(above) > len(destination) and above not in directories:
@@ -223,9 +238,6 @@ class Namespace(NamespaceReader):
         for directory in directories:
             above, name = split_key(directory)
             self._listings.added(above, ListedEntry(name=name))
-        for moved in [node, *self.inodes.descendants(node)]:
-            if moved.object is not None and moved.object.key in made:
-                self._settle(moved, self._found(made[moved.object.key]))
 
     def _relocate(self, node: Node, new_parent: Node, new_name: str) -> None:
         """Give the node its new name, here and in the listings, over whatever has it now."""

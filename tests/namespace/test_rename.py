@@ -179,7 +179,7 @@ async def test_object_that_an_abandoned_file_replaced_shows_again(
     node = create(names, root, "a")
     await names.rename(node, root, "b")
 
-    names.abandon(node)
+    names.inodes.unlink(node)
 
     assert await names.lookup(root, "b") is not node
     assert await world.keys() == ["b"]
@@ -195,6 +195,22 @@ async def test_file_whose_copy_fails_stays(world: World, names: Namespace, root:
 
     assert await names.lookup(root, "a") is node
     assert await world.keys() == ["a", "b"]
+
+
+async def test_file_that_cannot_be_deleted_after_its_copy_is_there_twice(
+    world: World, names: Namespace, root: Node
+) -> None:
+    await fill(world, ["long name", "b"])
+    node = await held(names, root, "long name")
+    replaced = await held(names, root, "b")
+    world.fail(Fault(operation="DeleteObject", status=403, code="AccessDenied"))
+
+    with pytest.raises(AccessDenied):
+        await names.rename(node, root, "b")
+
+    assert await names.lookup(root, "long name") is node
+    assert await names.lookup(root, "b") is replaced
+    assert replaced.attributes.size == len("long name")
 
 
 async def test_directory_moves_with_everything_below(
@@ -300,6 +316,7 @@ async def test_directory_whose_sources_cannot_be_deleted_loses_nothing(
 
     assert await world.keys() == ["d/a", "d/b", "e/a", "e/b"]
     assert [entry.name for entry in await names.entries(directory)] == ["a", "b"]
+    assert [entry.name for entry in await names.entries(root)] == ["d", "e"]
 
 
 async def test_files_of_a_move_that_failed_late_are_asked_for_again(
