@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sqlite3
 import sys
 from pathlib import Path
 from typing import Final
@@ -101,7 +100,7 @@ def run(arguments: argparse.Namespace) -> int:
     except (FaultSyntaxError, Refusal) as error:
         print(f"cosfs emulator: {error}", file=sys.stderr)
         return _USAGE_ERROR
-    except (OSError, sqlite3.Error) as error:
+    except OSError as error:
         print(f"cosfs emulator: {error}", file=sys.stderr)
         return _FAILURE
     return 0

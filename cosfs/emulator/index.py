@@ -41,11 +41,17 @@ def open_index(path: Path | None) -> sqlite3.Connection:
     """The index in *path*, made if missing; None: in memory.
 
     Commits survive the death of the process, not that of the machine: no fsync, for speed.
+    Raises OSError if another process has it open, whose files a second one would sweep away.
     """
-    connection = sqlite3.connect(path or ":memory:", isolation_level=None)
-    connection.execute("PRAGMA journal_mode = WAL")
-    connection.execute("PRAGMA synchronous = OFF")
-    connection.executescript(_TABLES)
+    connection = sqlite3.connect(path or ":memory:", isolation_level=None, timeout=0)
+    try:
+        connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.executescript(_TABLES)
+    except sqlite3.DatabaseError as error:
+        connection.close()
+        raise OSError(f"{path}: {error}; choose another directory") from error
     return connection
 
 

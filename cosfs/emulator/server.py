@@ -105,7 +105,7 @@ class _Connection:
         """Send small *buffers* in one call, large ones without a copy."""
         if sum(map(len, buffers)) <= _JOINED_SIZE:
             buffers = [b"".join(buffers)]
-        for buffer in buffers:
+        for buffer in filter(len, buffers):
             await self._stream.send_all(buffer)
 
     async def _respond(self, http: h11.Connection, response: Response) -> None:

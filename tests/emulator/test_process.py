@@ -1,7 +1,6 @@
 """The emulator as users run it: a process, its directory, its signals."""
 
 import signal
-import sqlite3
 import ssl
 import subprocess
 import sys
@@ -212,5 +211,17 @@ def test_index_of_another_program_is_refused(tmp_path: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
 
     assert done.returncode == 1
-    assert sqlite3.DatabaseError.__name__ not in done.stderr
     assert "not a database" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_second_emulator_on_a_directory_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "cosfs.cli.emulator", "--root", str(tmp_path), "--port", "0"]
+    with emulator_process("--root", str(tmp_path), "--anonymous") as first:
+        ask(first, "PUT", "/k", b"x")
+        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+
+        assert ask(first, "GET", "/k") == (200, b"x")
+
+    assert done.returncode == 1
+    assert "locked" in done.stderr
