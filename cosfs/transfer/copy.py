@@ -27,13 +27,15 @@ async def copy_object(
     source: ObjectInfo,
     target: Key,
     properties: ObjectProperties | None = None,
+    *,
+    largest: int = MAX_PART_SIZE,
 ) -> StoredObject:
     """Copy *source* to *target*, with new *properties* or its own.
 
-    One request up to 5 GiB, the limit of PUT Object - Copy; part copies in parallel above. Raises
-    PreconditionFailed (or UploadFailed from it) when the source has changed meanwhile.
+    One request up to *largest*, by default what PUT Object - Copy takes; part copies in parallel
+    above. Raises PreconditionFailed (or UploadFailed from it) when the source has changed.
     """
-    if source.size <= MAX_PART_SIZE:
+    if source.size <= largest:
         return await client.copy_object(
             CopySource(key=source.key, if_match=source.etag), target, properties=properties
         )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cosfs.cos.model import MAX_PART_SIZE, MAX_PARTS, ByteRange
@@ -76,6 +76,7 @@ def pieces_in(parts: Sequence[PlannedPart]) -> list[Piece]:
 
 
 @given(pieces_of_a_file(), PART_SIZES)
+@settings(max_examples=40)
 def test_parts_cover_the_pieces_in_order(pieces: list[Piece], part_size: int) -> None:
     parts = plan_parts(pieces, part_size=part_size, last=True)
 
@@ -83,6 +84,7 @@ def test_parts_cover_the_pieces_in_order(pieces: list[Piece], part_size: int) ->
 
 
 @given(pieces_of_a_file(), PART_SIZES)
+@settings(max_examples=40)
 def test_parts_are_of_lawful_size(pieces: list[Piece], part_size: int) -> None:
     parts = plan_parts(pieces, part_size=part_size, last=True)
 
@@ -91,6 +93,7 @@ def test_parts_are_of_lawful_size(pieces: list[Piece], part_size: int) -> None:
 
 
 @given(pieces_of_a_file(), PART_SIZES)
+@settings(max_examples=40)
 def test_parts_that_are_sent_stay_below_twice_the_part_size(
     pieces: list[Piece], part_size: int
 ) -> None:
@@ -100,6 +103,7 @@ def test_parts_that_are_sent_stay_below_twice_the_part_size(
 
 
 @given(pieces_of_a_file(), PART_SIZES)
+@settings(max_examples=40)
 def test_parts_read_little_of_the_base(pieces: list[Piece], part_size: int) -> None:
     """Under 2 MiB of each base range: what makes a neighbour lawful, and a rest that is not."""
     parts = plan_parts(pieces, part_size=part_size, last=True)
@@ -110,6 +114,7 @@ def test_parts_read_little_of_the_base(pieces: list[Piece], part_size: int) -> N
 
 
 @given(pieces_of_a_file(), PART_SIZES)
+@settings(max_examples=40)
 def test_parts_of_a_growing_file_can_all_be_followed(pieces: list[Piece], part_size: int) -> None:
     parts = plan_parts([*pieces, buffered(MIB)], part_size=part_size, last=False)
 

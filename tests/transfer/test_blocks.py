@@ -1,0 +1,223 @@
+"""Blocks of objects in memory: fetched once, never mixed, given up when others need the memory."""
+
+from collections.abc import AsyncIterator
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from cosfs.cos.client import CosClient
+from cosfs.cos.model import ByteRange, ETag, Key
+from cosfs.emulator.api import Api
+from cosfs.emulator.faults import Fault
+from cosfs.errors import AccessDenied, CosError, PreconditionFailed
+from cosfs.transfer.blocks import BlockCache, Version
+from cosfs.transfer.memory import MemoryLimiter
+from cosfs.transfer.prefetch import Prefetcher
+from tests.support.engines import MIB, PLAIN, asked, run_jumping, some_bytes
+
+pytestmark = pytest.mark.trio(run=run_jumping)
+
+KEY = Key("f")
+CONTENT = some_bytes(9 * MIB + 7)
+BUDGET = 6 * MIB
+
+
+class Reading:
+    """A cache with its memory, and one version of the object."""
+
+    def __init__(self, client: CosClient, nursery: trio.Nursery) -> None:
+        self.client = client
+        self.memory = MemoryLimiter(BUDGET)
+        self.cache = BlockCache(client, self.memory, nursery)
+        self.version = Version(KEY, ETag(""), 0)
+
+    async def store(self, content: bytes) -> Version:
+        stored = await self.client.put_object(KEY, [content], properties=PLAIN)
+        self.version = Version(KEY, stored.etag, len(content))
+        return self.version
+
+    async def read(self, start: int, stop: int) -> bytes:
+        return await self.cache.read(self.version, ByteRange(start, stop))
+
+
+@pytest.fixture
+async def reading(api: Api, client: CosClient) -> AsyncIterator[Reading]:
+    async with trio.open_nursery() as nursery:
+        reading = Reading(client, nursery)
+        await reading.store(CONTENT)
+        api.requests.clear()
+        yield reading
+        nursery.cancel_scope.cancel()
+
+
+async def read_into(found: list[bytes], reading: Reading, start: int, stop: int) -> None:
+    found.append(await reading.read(start, stop))
+
+
+async def expect_error(reading: Reading, refused: list[CosError]) -> None:
+    with pytest.raises(CosError) as caught:
+        await reading.read(0, 10)
+    refused.append(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("start", "stop"),
+    [(0, 1), (MIB - 1, MIB + 1), (5, 3 * MIB + 5), (9 * MIB, 9 * MIB + 7), (MIB, 2 * MIB)],
+)
+async def test_read_finds_the_bytes(reading: Reading, start: int, stop: int) -> None:
+    assert await reading.read(start, stop) == CONTENT[start:stop]
+
+
+async def test_block_in_memory_is_not_fetched_again(api: Api, reading: Reading) -> None:
+    await reading.read(0, 10)
+    await reading.read(100, MIB)
+
+    assert asked(api) == ["GetObject"]
+    assert reading.memory.used == MIB
+
+
+async def test_readers_of_one_block_share_its_download(api: Api, reading: Reading) -> None:
+    found: list[bytes] = []
+    async with trio.open_nursery() as nursery:
+        for start in range(8):
+            nursery.start_soon(read_into, found, reading, start, 100)
+
+    assert asked(api) == ["GetObject"]
+    assert sorted(found) == sorted(CONTENT[start:100] for start in range(8))
+
+
+async def test_error_reaches_every_reader_and_the_next_one_tries_again(
+    api: Api, reading: Reading
+) -> None:
+    api.faults.set([Fault(operation="GetObject", nth=1, status=403, code="AccessDenied")])
+    refused: list[CosError] = []
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(expect_error, reading, refused)
+
+    assert [type(error) for error in refused] == [AccessDenied] * 3
+    assert reading.memory.used == 0
+    assert await reading.read(0, 10) == CONTENT[:10]
+
+
+async def test_replaced_object_is_an_error_and_no_mixture(reading: Reading) -> None:
+    await reading.read(0, MIB)
+    old = reading.version
+    await reading.store(some_bytes(len(CONTENT), seed=9))
+
+    with pytest.raises(PreconditionFailed):
+        await reading.cache.read(old, ByteRange(0, 2 * MIB))
+    assert await reading.read(0, 9) == some_bytes(9, seed=9)
+
+
+async def test_object_replaced_on_the_way_is_an_error(api: Api, reading: Reading) -> None:
+    """The connection breaks in the middle of a block; what follows would be another object's."""
+    api.faults.set([Fault(operation="GetObject", nth=1, cut=1000, bandwidth=500)])
+    refused: list[CosError] = []
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(expect_error, reading, refused)
+        while not asked(api, "GetObject"):
+            await trio.lowlevel.checkpoint()
+        await trio.sleep(1)  # of the two that the first 1000 bytes take
+        await reading.client.put_object(KEY, [b"other"], properties=PLAIN)
+
+    assert [type(error) for error in refused] == [PreconditionFailed]
+    assert reading.memory.used == 0
+
+
+async def test_broken_download_goes_on_where_it_broke(api: Api, reading: Reading) -> None:
+    api.faults.set([Fault(operation="GetObject", nth=1, cut=MIB // 2)])
+
+    assert await reading.read(0, MIB) == CONTENT[:MIB]
+    assert asked(api) == ["GetObject", "GetObject"]
+
+
+async def test_blocks_make_room_for_those_who_need_it(reading: Reading) -> None:
+    for number in range(6):
+        await reading.read(number * MIB, number * MIB + 1)
+    assert reading.memory.used == BUDGET
+
+    assert reading.memory.try_acquire(2 * MIB)
+
+    assert reading.memory.used == BUDGET
+
+
+async def test_least_recently_read_block_goes_first(api: Api, reading: Reading) -> None:
+    for number in range(6):
+        await reading.read(number * MIB, number * MIB + 1)
+    await reading.read(0, 1)
+    await reading.read(7 * MIB, 7 * MIB + 1)
+    api.requests.clear()
+
+    await reading.read(0, 1)
+    assert asked(api) == []
+    await reading.read(MIB, MIB + 1)
+    assert asked(api) == ["GetObject"]
+
+
+async def test_read_larger_than_the_budget_succeeds(reading: Reading) -> None:
+    assert await reading.read(0, len(CONTENT)) == CONTENT
+
+
+async def test_prefetch_asks_once_for_a_run_of_blocks(api: Api, reading: Reading) -> None:
+    await reading.read(2 * MIB, 2 * MIB + 1)
+    api.requests.clear()
+
+    assert reading.cache.prefetch(reading.version, ByteRange(0, 5 * MIB))
+    await reading.read(0, 5 * MIB)
+
+    assert asked(api) == ["GetObject", "GetObject"]
+    assert reading.memory.used == 5 * MIB
+
+
+async def test_prefetch_does_not_wait_for_memory(api: Api, reading: Reading) -> None:
+    assert reading.memory.try_acquire(5 * MIB)
+
+    assert not reading.cache.prefetch(reading.version, ByteRange(0, 2 * MIB))
+    await wait_all_tasks_blocked()
+    assert asked(api) == []
+
+
+async def test_sequential_reads_are_read_ahead(api: Api, reading: Reading) -> None:
+    prefetcher = Prefetcher(reading.cache, most=2 * MIB)
+    for start in range(0, 4 * MIB, MIB // 2):
+        span = ByteRange(start, start + MIB // 2)
+        prefetcher.follow(reading.version, span)
+        assert await reading.cache.read(reading.version, span) == CONTENT[start : span.stop]
+    await wait_all_tasks_blocked(0.1)
+
+    api.requests.clear()
+    await reading.read(4 * MIB, 5 * MIB)
+    assert asked(api) == []
+
+
+async def test_first_read_and_seeks_read_nothing_ahead(api: Api, reading: Reading) -> None:
+    prefetcher = Prefetcher(reading.cache, most=4 * MIB)
+    for start in (0, 5 * MIB, 2 * MIB, 8 * MIB):
+        prefetcher.follow(reading.version, ByteRange(start, start + 100))
+    await wait_all_tasks_blocked(0.1)
+
+    assert asked(api) == []
+
+
+async def test_reading_ahead_ends_with_the_object(reading: Reading) -> None:
+    prefetcher = Prefetcher(reading.cache, most=4 * MIB)
+    for start in range(7 * MIB, 9 * MIB, MIB):
+        prefetcher.follow(reading.version, ByteRange(start, start + MIB))
+    prefetcher.follow(reading.version, ByteRange(9 * MIB, len(CONTENT)))
+    await wait_all_tasks_blocked(0.1)
+
+    assert reading.memory.used <= 2 * MIB
+    assert await reading.read(9 * MIB, len(CONTENT)) == CONTENT[9 * MIB :]
+
+
+async def test_window_shrinks_when_memory_is_short(reading: Reading) -> None:
+    """Reading ahead takes what is free and leaves the reader itself its block."""
+    assert reading.memory.try_acquire(4 * MIB)
+    prefetcher = Prefetcher(reading.cache, most=4 * MIB)
+    for start in range(0, 6 * MIB, MIB):
+        prefetcher.follow(reading.version, ByteRange(start, start + MIB))
+        assert await reading.read(start, start + MIB) == CONTENT[start : start + MIB]
+
+    assert reading.memory.used <= BUDGET
