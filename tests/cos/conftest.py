@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 
 import pytest
 import trio
+from hypothesis import HealthCheck, settings
 from trio.abc import Clock, Instrument
 from trio.testing import MockClock
 
@@ -14,6 +15,11 @@ from cosfs.cos.client import CosClient
 from cosfs.emulator.service import Limits
 from tests.cos.emulation import MIN_PART, emulated_client
 from tests.support.emulated import EmulatedTransport, make_api
+
+
+# A busy machine must not fail a test that is right.
+settings.register_profile("patient", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("patient")
 
 
 @pytest.fixture

@@ -80,6 +80,7 @@ def test_bucket_endpoint_is_where_cos_documents_it(
         (custom("https://cos.example.com/path"), "without a path"),
         (custom("https://cos.example.com:99999"), "99999"),
         (custom("https://user@cos.example.com"), "user@"),
+        (custom("http://cos..invalid"), "not an endpoint"),
         (custom("https://"), "https://"),
     ],
 )
