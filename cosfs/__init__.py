@@ -6,6 +6,7 @@ An import follows the arrows, never up or sideways::
                              `--> transfer --> cos
     cli -> settings -> options -> config, values    (what the user wrote -> a MountConfig)
     cli -> emulator          (a leaf: imports nothing else of cosfs)
+    cli, fuse -> mounttable  (a leaf too)
 """
 
 from typing import Final

@@ -73,7 +73,7 @@ class MountConfig:
     """One mount."""
 
     service: ServiceConfig
-    mountpoint: Path
+    mountpoint: Path  # as the mount table has it: absolute, without symlinks
     prefix: str = ""  # "" or a key prefix that ends with "/"; without a leading one
     transfer: TransferConfig = field(default_factory=TransferConfig)
     attributes: AttributeConfig = field(default_factory=AttributeConfig)

@@ -7,7 +7,8 @@
     ├── MountFailed              the mount cannot be made or did not end well
     │   ├── MountDenied          this user may not mount there
     │   ├── FuseMissing          this machine cannot mount anything
-    │   └── MountInterrupted     ended by a signal with work undone
+    │   ├── MountInterrupted     ended by a signal with work undone
+    │   └── FilesLost            ended with changes that COS did not take
     ├── CosError                 a request to COS did not succeed
     │   ├── ServiceError         COS answered with an error
     │   │   ├── NotFound
@@ -45,6 +46,8 @@
         └── StaleFile
 """
 
+from collections.abc import Sequence
+
 
 class CosfsError(Exception):
     """Base of all errors that cosfs raises on purpose."""
@@ -68,6 +71,15 @@ class FuseMissing(MountFailed):
 
 class MountInterrupted(MountFailed):
     """A second signal ended the mount before its uploads were finished."""
+
+
+class FilesLost(MountFailed):
+    """The mount ended with changes that could not be stored."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        shown = ", ".join(repr(name) for name in names[:3])
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        super().__init__(f"not stored: {shown}{more}; the log says why")
 
 
 class CosError(CosfsError):

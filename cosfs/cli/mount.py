@@ -12,7 +12,7 @@ from typing import Final
 from cosfs.cli.background import Ready, run_in_background
 from cosfs.cli.logs import set_up_logging
 from cosfs.cli.mountpoint import prepare
-from cosfs.cli.mounts import records_of, resolve
+from cosfs.cli.mounts import records_of
 from cosfs.config import MountConfig
 from cosfs.cos.endpoint import bucket_endpoint
 from cosfs.errors import (
@@ -22,6 +22,7 @@ from cosfs.errors import (
     MountDenied,
     MountInterrupted,
 )
+from cosfs.mounttable import resolve
 from cosfs.options import OPTIONS, Option
 from cosfs.settings import Setting, configure, split_options
 from cosfs.values import format_size

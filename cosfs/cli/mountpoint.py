@@ -13,9 +13,10 @@ from pathlib import Path
 from stat import S_ISDIR
 from typing import Final
 
-from cosfs.cli.mounts import FUSE_TYPE, find_mount, is_running, records_of
+from cosfs.cli.mounts import is_running, records_of
 from cosfs.config import MountConfig
 from cosfs.errors import ConfigError, FuseMissing, MountDenied, MountFailed
+from cosfs.mounttable import FUSE_TYPE, find_mount
 
 FUSE_DEVICE: Final = Path("/dev/fuse")
 

@@ -1,4 +1,4 @@
-"""What is mounted, by which process: the kernel's mount table and a small file beside each mount.
+"""Which process serves a mount: a small file for each, outside of it.
 
 umount(2) returns while the mount's process still uploads. The file names that process, so that
 ``cosfs umount`` can wait for its end, and keeps what went wrong at the end.
@@ -6,7 +6,6 @@ umount(2) returns while the mount's process still uploads. The file names that p
 
 import json
 import os
-import re
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
@@ -14,18 +13,6 @@ from hashlib import sha256
 from pathlib import Path
 from stat import S_ISDIR
 from tempfile import gettempdir
-from typing import Final
-
-FUSE_TYPE: Final = "fuse.cosfs"  # the kernel's "fuse" and the subtype that the session asks for
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class MountedAt:
-    """An entry of the kernel's table. *uid* is the user who mounted, where FUSE tells."""
-
-    mountpoint: Path
-    fuse_type: str
-    uid: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,34 +22,6 @@ class MountRecord:
     pid: int
     started: int  # clock ticks since boot: tells the process from a later one with its pid
     error: str | None = None
-
-
-def find_mount(mountpoint: Path, table: str | None = None) -> MountedAt | None:
-    """The topmost mount at *mountpoint*, which is resolved; does not touch the mount itself."""
-    if table is None:
-        table = os.fsdecode(Path("/proc/self/mountinfo").read_bytes())
-    found = None
-    for line in table.splitlines():
-        entry = _parse_entry(line)
-        if entry.mountpoint == mountpoint:
-            found = entry
-    return found
-
-
-def _parse_entry(line: str) -> MountedAt:
-    """A line of proc_pid_mountinfo(5): six fields, optional ones, "-", type, source, options."""
-    left, _, right = line.partition(" - ")
-    fuse_type, _, options = right.split(" ")[:3]
-    uid = re.search(r"(?:^|,)user_id=(\d+)", options)
-    path = re.sub(r"\\([0-7]{3})", lambda match: chr(int(match[1], 8)), left.split(" ")[4])
-    return MountedAt(mountpoint=Path(path), fuse_type=fuse_type, uid=int(uid[1]) if uid else None)
-
-
-def resolve(mountpoint: Path) -> Path:
-    """As the kernel's table has it: absolute, without symlinks."""
-    absolute = Path(os.path.abspath(mountpoint))
-    # Not before asking the table: following symlinks asks the mount, which may hang.
-    return absolute if find_mount(absolute) else Path(os.path.realpath(absolute))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,15 +8,8 @@ from pathlib import Path
 from typing import Final
 
 from cosfs.cli.mountpoint import detach
-from cosfs.cli.mounts import (
-    FUSE_TYPE,
-    MountRecord,
-    Records,
-    find_mount,
-    is_running,
-    records_of,
-    resolve,
-)
+from cosfs.cli.mounts import MountRecord, Records, is_running, records_of
+from cosfs.mounttable import FUSE_TYPE, find_mount, resolve
 from cosfs.values import duration
 
 FAILED: Final = 1

@@ -13,7 +13,7 @@ from typing import Final
 import trio
 
 from cosfs.cos.model import MIN_PART_SIZE, ByteRange
-from cosfs.errors import CosfsError, IsADirectory, NotADirectory
+from cosfs.errors import CosfsError, FilesLost, IsADirectory, NotADirectory
 from cosfs.fs.handles import DirectoryHandle, FileHandle
 from cosfs.fs.openfile import Engines, OpenFile
 from cosfs.namespace.attributes import AttributeChange, Attributes
@@ -201,10 +201,14 @@ class Filesystem:
             await self.namespace.rename(node, new_parent, new_name, replace=replace)
 
     async def close(self) -> None:
-        """Commit everything that is still dirty; what cannot be stored is named in the log."""
+        """Commit everything that is still dirty. Raises FilesLost for what could not be stored."""
+        files = list(self._files.values())
         async with trio.open_nursery() as nursery:
-            for file in list(self._files.values()):
+            for file in files:
                 nursery.start_soon(self._commit_or_log, file)
+        lost = [file.node.name for file in files if file.is_lost]
+        if lost:
+            raise FilesLost(lost)
 
     def _open(self, node: Node, *, writable: bool, pid: int) -> FileHandle:
         file = self._hold(node)
@@ -243,8 +247,9 @@ class Filesystem:
             return
         try:
             await file.commit()
-        except CosfsError as error:
-            _log.error("file lost name=%s error=%s", file.node.name, error)
+        except Exception as error:  # noqa: BLE001 - not even a bug may keep others from their commit
+            bug = None if isinstance(error, CosfsError) else error
+            _log.error("file lost name=%s error=%s", file.node.name, error, exc_info=bug)
 
     async def _truncate(self, node: Node, size: int) -> None:
         if node.is_directory:

@@ -88,6 +88,11 @@ class OpenFile:
         return self.content is not None and self.content.size == 0 and not self._written
 
     @property
+    def is_lost(self) -> bool:
+        """Whether it has changes that COS does not hold, and a name to hold them under."""
+        return not self.node.unlinked and (self.content is not None or self.error is not None)
+
+    @property
     def longest_sendable(self) -> int:
         """How many buffered bytes ``send_early`` would send."""
         if self.content is None or self._current_error or self._lock.locked():

@@ -2,20 +2,19 @@
 
 import contextlib
 import logging
-import os
 import select
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import pyfuse3
 
 from cosfs.config import MountConfig
-from cosfs.errors import ConfigError
+from cosfs.errors import MountFailed
 from cosfs.fs.filesystem import Filesystem
 from cosfs.fuse.descriptors import OpenDescriptors
 from cosfs.fuse.operations import Operations
+from cosfs.mounttable import MountedAt, find_mount
 
 _log = logging.getLogger(__name__)
 
@@ -24,14 +23,6 @@ _MAX_WORKERS: Final = 128
 _READ_AHEAD_KIB: Final = 1024  # the kernel's own: 128 KiB reads 0.42 -> 2.9 GB/s
 _WAIT_NAME: Final = "_wait_fuse_readable"
 _SPINS: Final = 100  # about 50 µs, what going to sleep and being woken would cost
-
-
-@dataclass(frozen=True, slots=True)
-class MountPoint:
-    """A line of /proc/self/mountinfo."""
-
-    mount_id: int
-    device: str  # "major:minor"
 
 
 class FuseSession:
@@ -47,17 +38,17 @@ class FuseSession:
         return self._descriptors is not None and self._descriptors.holds(pid, inode)
 
     def mount(self, filesystem: Filesystem) -> None:
-        """Mount; requests queue up in the kernel until ``serve``. Raises ConfigError."""
-        mountpoint = str(self._config.mountpoint)
+        """Mount; requests queue up in the kernel until ``serve``. Raises MountFailed."""
+        mountpoint = self._config.mountpoint
         try:
-            pyfuse3.init(Operations(filesystem), mountpoint, self._options())
+            pyfuse3.init(Operations(filesystem), str(mountpoint), self._options())
         except RuntimeError as error:
-            raise ConfigError(
+            raise MountFailed(
                 f"cannot mount on {mountpoint}: {error}; is FUSE allowed here (/dev/fuse,"
                 " fusermount3, user_allow_other in /etc/fuse.conf)?"
             ) from error
         self._running = True
-        place = find_mount(Path(mountpoint))
+        place = find_mount(mountpoint)
         if place is not None:
             self._descriptors = OpenDescriptors(place.mount_id)
             _set_read_ahead(place)
@@ -87,25 +78,7 @@ class FuseSession:
         return options | set(config.fuse_options)
 
 
-def find_mount(mountpoint: Path) -> MountPoint | None:
-    """The newest mount at *mountpoint*, from the mount table: nothing is asked of the mount."""
-    wanted = _escaped(os.path.realpath(mountpoint.parent) + "/" + mountpoint.name)
-    found = None
-    for line in Path("/proc/self/mountinfo").read_text(encoding="utf-8").splitlines():
-        fields = line.split(" ")
-        if fields[4] == wanted:
-            found = MountPoint(int(fields[0]), fields[2])
-    return found
-
-
-def _escaped(path: str) -> str:
-    """As the kernel writes paths in mount tables (proc(5))."""
-    for character in "\\ \t\n":
-        path = path.replace(character, f"\\{ord(character):03o}")
-    return path
-
-
-def _set_read_ahead(place: MountPoint) -> None:
+def _set_read_ahead(place: MountedAt) -> None:
     setting = Path(f"/sys/class/bdi/{place.device}/read_ahead_kb")
     try:
         setting.write_text(str(_READ_AHEAD_KIB), encoding="ascii")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from cosfs.cli.mounts import MountRecord, Records, find_mount, is_running, resolve
+from cosfs.cli.mounts import MountRecord, Records, is_running
+from cosfs.mounttable import find_mount, resolve
 
 MOUNTPOINT = Path("/mnt/x")
 TABLE = """\
