@@ -241,7 +241,8 @@ class Api:
             headers["Retry-After"] = str(fault.retry_after)
         if exchange.request.method == "HEAD":
             return answer(refusal.status, headers)
-        return answer(refusal.status, headers, content=_error(exchange, refusal).encode())
+        content = _error(exchange, refusal).encode("utf-8", "surrogateescape")
+        return answer(refusal.status, headers, content=content)
 
     def _late_error(self, exchange: _Exchange, operation: Operation, fault: Fault) -> Response:
         if operation.name not in _LATE_ERRORS:

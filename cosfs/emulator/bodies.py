@@ -142,7 +142,7 @@ class DiskBodies(Bodies):
             while position < stop:
                 data = os.pread(descriptor, min(stop - position, _READ_SIZE), position)
                 if not data:
-                    raise EOFError(f"{self._path(piece.file)}: shorter than its index says")
+                    raise OSError(f"{self._path(piece.file)}: shorter than its index says")
                 yield data
                 position += len(data)
         finally:

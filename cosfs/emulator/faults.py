@@ -21,6 +21,11 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from fnmatch import fnmatchcase
+from typing import Final
+
+from cosfs.emulator.routing import OPERATION_NAMES
+
+_OPERATIONS: Final = frozenset(name.lower() for name in OPERATION_NAMES)
 
 
 class FaultSyntaxError(ValueError):
@@ -49,6 +54,10 @@ class Fault:
     lose: bool = False
     corrupt: bool = False
     padding: int = 0
+
+    def __post_init__(self) -> None:
+        if self.operation and self.operation.lower() not in _OPERATIONS:
+            raise FaultSyntaxError(f"operation={self.operation}: no such operation")
 
     def matches(self, operation: str, key: str) -> bool:
         wanted = self.operation.lower()

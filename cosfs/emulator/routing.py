@@ -62,6 +62,11 @@ _COPIES: Final = {
     "PutObject": Operation("CopyObject", objects.copy_object),
     "UploadPart": Operation("UploadPartCopy", multipart.copy_part),
 }
+OPERATION_NAMES: Final = frozenset(
+    operation.name
+    for table in (_SERVICE, _BUCKET, _OBJECT, _COPIES)
+    for operation in table.values()
+)
 # COS, "Request overview": names in the query that mean another operation than the plain one.
 _SUBRESOURCES: Final = frozenset(
     {

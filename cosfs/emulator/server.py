@@ -72,6 +72,8 @@ class _Connection:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
         except (trio.BrokenResourceError, trio.ClosedResourceError, h11.RemoteProtocolError):
             pass
+        except OSError:
+            pass  # the disk failed within a body: the client sees it cut, as with any server
         finally:
             await trio.aclose_forcefully(self._stream)
 

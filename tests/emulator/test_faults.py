@@ -57,7 +57,7 @@ def test_rules_are_read_line_by_line() -> None:
     assert rules == [Fault(delay=0.5, key="a b*"), Fault(reset=True, operation="PutObject")]
 
 
-@pytest.mark.parametrize("rule", ["colour=red", "nth=soon"])
+@pytest.mark.parametrize("rule", ["colour=red", "nth=soon", "operation=PutObjekt"])
 def test_rule_that_cannot_be_understood_names_its_field(rule: str) -> None:
     with pytest.raises(FaultSyntaxError, match=rule.partition("=")[0]):
         parse_fault(rule)

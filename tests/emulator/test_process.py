@@ -169,6 +169,29 @@ def test_port_in_use_is_named() -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_disk_that_fails_is_a_server_error_and_no_end(tmp_path: Path) -> None:
+    with emulator_process("--root", str(tmp_path), "--anonymous") as emulator:
+        (tmp_path / "bodies").rmdir()
+        (tmp_path / "bodies").touch()
+        failed, document = ask(emulator, "PUT", "/k", b"x")
+        (tmp_path / "bodies").unlink()
+        (tmp_path / "bodies").mkdir()
+
+        assert (failed, b"<Code>InternalError</Code>" in document) == (500, True)
+        assert ask(emulator, "PUT", "/k", b"x")[0] == 200
+
+
+def test_body_that_vanished_ends_its_connection_only(tmp_path: Path) -> None:
+    with emulator_process("--root", str(tmp_path), "--anonymous") as emulator:
+        ask(emulator, "PUT", "/k", b"x")
+        for path in (tmp_path / "bodies").glob("*/*"):
+            path.unlink()
+
+        with pytest.raises(ConnectionError):
+            ask(emulator, "GET", "/k")
+        assert ask(emulator, "PUT", "/k", b"y")[0] == 200
+
+
 def test_listing_can_lag_behind() -> None:
     with emulator_process("--anonymous", "--listing-lag", "3600") as emulator:
         ask(emulator, "PUT", "/k", b"x")
