@@ -20,7 +20,9 @@ _ENTITY: Final = (  # COS, "PUT Object": the headers kept with the object, besid
     "expires",
 )
 _SSE: Final = "x-cos-server-side-encryption"
-_METADATA_NAME: Final = re.compile(r"[A-Za-z0-9-]+")  # COS, "PUT Object": no underscore
+# COS, "PUT Object": letters, digits, hyphens. What other programs stored must be kept, so all that
+# HTTP lets a name hold is sent.
+_METADATA_NAME: Final = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _CONTENT_RANGE: Final = re.compile(r"bytes (\d{1,19})-(\d{1,19})/(?:\d{1,19}|\*)", re.ASCII)
 _PRINTABLE: Final = "".join(map(chr, range(0x20, 0x7F)))
 
@@ -35,11 +37,11 @@ def property_headers(properties: ObjectProperties, *, default_class: str | None)
     headers.update((name, header_value(value)) for name, value in properties.entity.items())
     for name, value in properties.metadata.items():
         if not _METADATA_NAME.fullmatch(name):
-            raise ValueError(f"metadata name {name!r}: letters, digits and hyphens only")
+            raise ValueError(f"metadata name {name!r}: not a header name")
         headers[METADATA_PREFIX + name.lower()] = header_value(value)
     storage_class = properties.storage_class or default_class
     if storage_class is not None:
-        headers[STORAGE_CLASS] = storage_class
+        headers[STORAGE_CLASS] = header_value(storage_class)
     return headers
 
 
@@ -52,7 +54,7 @@ def encryption_headers(sse: str | None) -> dict[str, str]:
         return {_SSE: "AES256"}
     if kind != "kms" or sse == "kms:":
         raise ConfigError(f"sse {sse!r}: use cos, kms or kms:KEY-ID")
-    return {_SSE: "cos/kms"} | ({f"{_SSE}-cos-kms-key-id": key_id} if key_id else {})
+    return {_SSE: "cos/kms"} | ({f"{_SSE}-cos-kms-key-id": header_value(key_id)} if key_id else {})
 
 
 def header_value(text: str) -> str:

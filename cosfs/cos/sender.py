@@ -189,13 +189,14 @@ class Sender:
         """Send *request* once; a 2xx answer whose body is still to be read, else its error."""
         started = time.perf_counter()
         credentials = await self._credentials.get()
+        offset_s = self._signer.offset_s
         outgoing = self._outgoing(request, headers or request.headers, credentials)
         try:
             response = await self._transport.handle_async_request(outgoing)
             assert isinstance(response.stream, httpx.AsyncByteStream)
             try:
                 if not 200 <= response.status_code < 300:
-                    raise await self._refused(response, request)
+                    raise await self._refused(response, request, offset_s)
                 yield response
             finally:
                 await response.stream.aclose()
@@ -215,7 +216,10 @@ class Sender:
             (time.perf_counter() - started) * 1e3,
         )
 
-    async def _refused(self, response: httpx.Response, request: Request) -> ServiceError:
+    async def _refused(
+        self, response: httpx.Response, request: Request, offset_s: float
+    ) -> ServiceError:
+        """The error of an answer to what was signed with the clock set forward by *offset_s*."""
         body = await _read_whole(response)
         error = service_error(
             response.status_code,
@@ -225,7 +229,11 @@ class Sender:
             key=request.key,
         )
         date = response.headers.get("date", "")
-        if request.method == "HEAD" and error.status == 403 and self._signer.is_off(date):
+        if (
+            request.method == "HEAD"
+            and error.status == 403
+            and self._signer.is_off(date, offset_s)
+        ):
             error.code = CLOCK_SKEWED  # HEAD has no body to say so
         if error.code in (CLOCK_SKEWED, REQUEST_EXPIRED):
             self._signer.set_clock(date)
@@ -265,23 +273,23 @@ class _Signer:
 
     def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self._offset_s = 0.0  # the server's clock minus ours
+        self.offset_s = 0.0  # the server's clock minus ours
         self._key: SigningKey | None = None
         self._credentials: Credentials | None = None
 
-    def is_off(self, date: str) -> bool:
-        """Whether an answer's Date header is further from our time than COS lets it be."""
-        offset_s = self._offset_of(date)
-        return offset_s is not None and abs(offset_s - self._offset_s) > _MAX_SKEW_S
+    def is_off(self, date: str, offset_s: float) -> bool:
+        """Whether an answer's Date header tells that *offset_s* was too wrong for COS."""
+        true_s = self._offset_of(date)
+        return true_s is not None and abs(true_s - offset_s) > _MAX_SKEW_S
 
     def set_clock(self, date: str) -> None:
         """Take the time from an answer's Date header. Without a usable one nothing changes."""
         offset_s = self._offset_of(date)
         if offset_s is None:
             return
-        self._offset_s = offset_s
+        self.offset_s = offset_s
         self._key = None
-        log.warning("clock corrected offset_s=%.0f; set the clock of this machine", self._offset_s)
+        log.warning("clock corrected offset_s=%.0f; set the clock of this machine", self.offset_s)
 
     def _offset_of(self, date: str) -> float | None:
         try:
@@ -304,7 +312,7 @@ class _Signer:
         return {**token, "authorization": authorization}
 
     def _current_key(self, credentials: Credentials) -> SigningKey:
-        now = int(self._now() + self._offset_s)
+        now = int(self._now() + self.offset_s)
         key = self._key
         if key is not None and credentials == self._credentials:
             age_s = now - key.window.start - _EARLY_S

@@ -154,8 +154,9 @@ def complete_body(parts: Sequence[Part]) -> bytes:
 
 def parse_etag(text: str) -> ETag:
     etag = text.strip().removeprefix("W/").strip('"')
-    if not etag:
-        raise Malformed("an empty ETag")
+    # It goes back in If-Match, so it must fit a header and its quotes.
+    if not etag or not (etag.isascii() and etag.isprintable()) or '"' in etag:
+        raise Malformed(f"ETag {text[:80]!r}")
     return ETag(etag)
 
 

@@ -9,9 +9,10 @@ from cosfs.config import ServiceConfig
 from cosfs.cos.client import CosClient
 from cosfs.cos.model import ByteRange, CopySource, ETag, Key, ObjectProperties, UploadId
 from cosfs.errors import ConfigError
+from tests.cos.clocks import run_jumping
 from tests.cos.scripted import BUCKET, Reply, ScriptedTransport, Sent, client_of
 
-pytestmark = pytest.mark.jumping_clock
+pytestmark = pytest.mark.trio(run=run_jumping)
 
 KEY = Key("a/b c")
 UPLOAD = UploadId("id")

@@ -7,10 +7,11 @@ from cosfs.cos.checksum import crc64
 from cosfs.cos.client import CosClient
 from cosfs.cos.model import ByteRange, CopySource, Key
 from cosfs.errors import IntegrityError, NoSuchUpload, PreconditionFailed, ServiceError
+from tests.cos.clocks import run_jumping
 from tests.cos.emulation import KEY, PART, PLAIN, content_of, operations, plan, upload_two
 from tests.support.emulated import EmulatedTransport
 
-pytestmark = pytest.mark.jumping_clock
+pytestmark = pytest.mark.trio(run=run_jumping)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from cosfs.errors import (
     ServiceBusy,
     TransportError,
 )
+from tests.cos.clocks import run_jumping
 from tests.cos.scripted import (
     BUCKET,
     KEYS,
@@ -26,7 +27,7 @@ from tests.cos.scripted import (
     error_reply,
 )
 
-pytestmark = pytest.mark.jumping_clock
+pytestmark = pytest.mark.trio(run=run_jumping)
 
 KEY = Key("a/b")
 PLAIN = ObjectProperties()
