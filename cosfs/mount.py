@@ -8,6 +8,7 @@ unless a second signal says not to wait.
 import logging
 import os
 import signal
+import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from functools import partial
@@ -82,7 +83,7 @@ async def _run(config: MountConfig, ready: Callable[[], None]) -> None:
 async def _build_engines(config: MountConfig, client: CosClient, nursery: trio.Nursery) -> Engines:
     namespace = Namespace(
         client,
-        AttributeCodec(config.attributes),
+        AttributeCodec(config.attributes, implicit_time_ns=time.time_ns()),
         prefix=config.prefix,
         ttl_s=config.attributes.metadata_ttl_s,
         copy=partial(copy_object, client),
