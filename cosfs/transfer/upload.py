@@ -128,6 +128,7 @@ class UploadSession:
         self._stored: StoredObject | None = None
         self._jobs, self._taken_jobs = trio.open_memory_channel[tuple[int, PlannedPart]](MAX_PARTS)
         self._scope = trio.CancelScope()
+        self._initiation = trio.CancelScope(shield=True)
         self._ended = trio.Event()
 
     def __repr__(self) -> str:
@@ -140,9 +141,11 @@ class UploadSession:
         """Initiate the upload and send parts until ``complete`` or ``abort``."""
         try:
             with self._scope:
-                self._upload_id = await self._client.initiate_multipart_upload(
-                    self.key, properties=self.target.properties
-                )
+                # Shielded: an answer that nobody waits for is an upload that nobody can abort.
+                with self._initiation:
+                    self._upload_id = await self._client.initiate_multipart_upload(
+                        self.key, properties=self.target.properties
+                    )
                 async with trio.open_nursery() as nursery:
                     for _ in range(self._parallel):
                         nursery.start_soon(self._work)
@@ -195,6 +198,7 @@ class UploadSession:
         with trio.move_on_after(_ABORT_TIMEOUT_S, shield=True):
             await self._ended.wait()
             await self._discard()
+        self._initiation.cancel()
 
     async def _complete(self) -> None:
         assert self._upload_id is not None

@@ -207,17 +207,34 @@ async def test_abort_in_the_middle_leaves_nothing(api: Api, uploading: Uploading
         await uploading.session.complete()
 
 
-async def test_abort_is_over_within_seconds_when_nothing_answers(
-    api: Api, uploading: Uploading
-) -> None:
-    uploading.submit_parts(1)
-    await wait_all_tasks_blocked(0.1)
-    api.faults.set([Fault(operation="AbortMultipartUpload", delay=1000)])
-    begun = trio.current_time()
+async def test_abort_while_it_begins_leaves_nothing(api: Api, uploading: Uploading) -> None:
+    """COS has made the upload, and its answer is on the way."""
+    api.faults.set([Fault(operation="InitiateMultipartUpload", bandwidth=1000)])
+    uploading.submit_parts(2)
+    await trio.sleep(0.1)
+    assert unfinished_uploads(api) == [KEY]
 
     await uploading.session.abort()
 
-    assert trio.current_time() - begun <= 20
+    assert unfinished_uploads(api) == []
+    assert asked(api, "UploadPart") == []
+    assert uploading.memory.used == 0
+
+
+@pytest.mark.parametrize("operation", ["InitiateMultipartUpload", "AbortMultipartUpload"])
+async def test_abort_is_over_within_seconds_when_nothing_answers(
+    api: Api, client: CosClient, operation: str
+) -> None:
+    api.faults.set([Fault(operation=operation, delay=1000)])
+    begun = trio.current_time()
+    async with trio.open_nursery() as mount:
+        uploading = Uploading(client, mount)
+        uploading.submit_parts(1)
+        await trio.sleep(1)
+        await uploading.session.abort()
+
+    assert trio.current_time() - begun == pytest.approx(21)
+    assert uploading.memory.used == 0
 
 
 async def test_abort_after_completion_leaves_the_object(api: Api, uploading: Uploading) -> None:
