@@ -9,6 +9,11 @@ from typing import Final
 _DEFAULT_BUCKET: Final = "examplebucket-1250000000"
 _EXAMPLE_ID: Final = "AKIDEXAMPLEexampleEXAMPLEexample0001"
 _EXAMPLE_KEY: Final = "SkExampleExampleExampleExample01"
+_RULES: Final = (
+    "A fault RULE is fields NAME=VALUE. Which requests: operation (as in the log), key (a glob);"
+    " when: nth, every, probability, times; what: status, code, retry_after, error_in_200,"
+    " no_request_id, padding, delay, bandwidth, cut, reset, lose, corrupt."
+)
 _USAGE_ERROR: Final = 2
 _FAILURE: Final = 1
 
@@ -20,6 +25,7 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         help="run a COS-compatible server on this machine",
         description="A COS-compatible server, for trials and tests. The account comes from"
         " COS_SECRET_ID and COS_SECRET_KEY; without them, from example keys that are printed.",
+        epilog=_RULES,
     )
     _add_arguments(parser)
 
@@ -116,6 +122,6 @@ def _keys() -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    _parser = argparse.ArgumentParser(prog="cosfs emulator")
+    _parser = argparse.ArgumentParser(prog="cosfs emulator", epilog=_RULES)
     _add_arguments(_parser)
     sys.exit(run(_parser.parse_args()))
