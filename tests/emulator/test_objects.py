@@ -5,6 +5,9 @@ from email.utils import formatdate
 import httpx
 import pytest
 
+from tests.emulator.conftest import BASE_URL
+from tests.support.emulated import EmulatedTransport, make_api
+
 
 def code_of(response: httpx.Response) -> tuple[int, str]:
     """Status and error code."""
@@ -26,6 +29,15 @@ async def test_head_of_a_missing_object_has_no_body(client: httpx.AsyncClient) -
 
     assert (answer.status_code, answer.content) == (404, b"")
     assert "x-cos-request-id" in answer.headers
+
+
+async def test_unsigned_requests_are_denied_unless_they_are_allowed() -> None:
+    transport = EmulatedTransport(make_api())
+    async with httpx.AsyncClient(base_url=BASE_URL, transport=transport) as stranger:
+        put = await stranger.put("/k", content=b"x")
+        listed = await stranger.get("/")
+
+    assert (code_of(put), code_of(listed)) == ((403, "AccessDenied"), (403, "AccessDenied"))
 
 
 async def test_delete_of_a_missing_object_succeeds(client: httpx.AsyncClient) -> None:
