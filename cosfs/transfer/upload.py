@@ -218,6 +218,7 @@ class UploadSession:
                 self._parts[number] = await self._store(number, part)
             finally:
                 self._memory.arrive(buffered_size(part))
+            del part  # an idle worker would keep the bytes of its last one
 
     async def _store(self, number: int, part: PlannedPart) -> Part:
         assert self._upload_id is not None
