@@ -7,7 +7,7 @@ from typing import Final
 from cosfs.emulator import documents
 from cosfs.emulator.listing import Window, read_page
 from cosfs.emulator.messages import Response, answer, no_content, xml_answer
-from cosfs.emulator.records import Stored
+from cosfs.emulator.records import Listed
 from cosfs.emulator.refusals import Refusal
 from cosfs.emulator.service import Call, Service
 
@@ -30,9 +30,9 @@ async def list_objects(service: Service, call: Call) -> Response:
         raise Refusal("InvalidDelimiter")
     newest = service.clock() - service.listing_lag_s
 
-    def seek(start: bytes) -> Iterator[Stored]:
+    def seek(start: bytes) -> Iterator[Listed]:
         found = service.store.objects_from(call.bucket, start)
-        return (stored for stored in found if stored.modified <= newest)
+        return (listed for listed in found if listed.modified <= newest)
 
     page = read_page(seek, window)
     text = documents.objects(call.bucket, window, page, encoding_type=query.get("encoding-type"))

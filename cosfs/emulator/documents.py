@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape
 
 from cosfs.emulator.listing import Page, Window
 from cosfs.emulator.messages import encode
-from cosfs.emulator.records import Part, Stored, Upload
+from cosfs.emulator.records import Listed, Part, Stored, Upload
 from cosfs.emulator.refusals import Refusal
 
 _DECLARATION: Final = "<?xml version='1.0' encoding='utf-8' ?>\n"
@@ -42,7 +42,7 @@ def quoted(etag: str) -> str:
 
 def iso_time(seconds: float) -> str:
     """To the second, as COS writes it."""
-    return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.000Z"
+    return f"{datetime.fromtimestamp(int(seconds), UTC).isoformat()[:19]}.000Z"
 
 
 def error(refusal: Refusal, *, resource: str, request_id: str) -> str:
@@ -67,7 +67,7 @@ def buckets(names: Sequence[tuple[str, float]], *, region: str) -> str:
     )
 
 
-def objects(bucket: str, window: Window, page: Page[Stored], *, encoding_type: str | None) -> str:
+def objects(bucket: str, window: Window, page: Page[Listed], *, encoding_type: str | None) -> str:
     name = naming(encoding_type)
     return document(
         "ListBucketResult",
@@ -80,7 +80,7 @@ def objects(bucket: str, window: Window, page: Page[Stored], *, encoding_type: s
         _truncated(truncated=page.truncated),
         tag("NextMarker", name(page.last)) if page.truncated else "",
         _groups(page.groups, name),
-        "".join(_object(stored, name) for stored in page.entries),
+        "".join(_object(listed, name) for listed in page.entries),
     )
 
 
@@ -244,12 +244,12 @@ def _groups(groups: Iterable[str], name: Naming) -> str:
     )
 
 
-def _object(stored: Stored, name: Naming) -> str:
+def _object(listed: Listed, name: Naming) -> str:
     return (
-        f"<Contents><Key>{escape(name(stored.key))}</Key>"
-        f"<LastModified>{iso_time(stored.modified)}</LastModified>"
-        f'<ETag>"{stored.etag}"</ETag><Size>{stored.content.size}</Size><Owner>{_OWNER}</Owner>'
-        f"<StorageClass>{stored.properties.storage_class}</StorageClass></Contents>"
+        f"<Contents><Key>{escape(name(listed.key))}</Key>"
+        f"<LastModified>{iso_time(listed.modified)}</LastModified>"
+        f'<ETag>"{listed.etag}"</ETag><Size>{listed.size}</Size><Owner>{_OWNER}</Owner>'
+        f"<StorageClass>{listed.storage_class}</StorageClass></Contents>"
     )
 
 

@@ -3,11 +3,12 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Final, NewType
+from typing import Final, NamedTuple, NewType
 
 ContentId = NewType("ContentId", int)
 
 OBJECT_COLUMNS: Final = "key, content, size, crc64, etag, modified, class, headers"
+LISTED_COLUMNS: Final = "key, size, etag, modified, class"
 PART_COLUMNS: Final = "number, content, size, crc64, etag, modified"
 UPLOAD_COLUMNS: Final = "id, bucket, key, initiated, class, headers"
 
@@ -42,6 +43,20 @@ class Stored:
     etag: str
     modified: float
     properties: Properties
+
+
+class Listed(NamedTuple):
+    """An object as a listing shows it. A plain row: a page has a thousand of them."""
+
+    raw_key: bytes
+    size: int
+    etag: str
+    modified: float
+    storage_class: str
+
+    @property
+    def key(self) -> str:
+        return self.raw_key.decode()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -16,11 +16,13 @@ from cosfs.emulator.bodies import Bodies, FileId, Piece
 from cosfs.emulator.index import transaction
 from cosfs.emulator.intake import Received, combine_crc64
 from cosfs.emulator.records import (
+    LISTED_COLUMNS,
     OBJECT_COLUMNS,
     PART_COLUMNS,
     UPLOAD_COLUMNS,
     Content,
     ContentId,
+    Listed,
     ObjectRow,
     Part,
     PartRow,
@@ -81,13 +83,13 @@ class Store:
         ).fetchone()
         return None if row is None else stored_of(row)
 
-    def objects_from(self, bucket: str, start: bytes) -> Iterator[Stored]:
+    def objects_from(self, bucket: str, start: bytes) -> Iterator[Listed]:
         """The objects from key *start* on, in order. Not to be kept over a yield."""
         cursor = self._index.execute(
-            f"SELECT {OBJECT_COLUMNS} FROM objects WHERE bucket = ? AND key >= ? ORDER BY key",  # noqa: S608
+            f"SELECT {LISTED_COLUMNS} FROM objects WHERE bucket = ? AND key >= ? ORDER BY key",  # noqa: S608
             (bucket, start),
         )
-        return map(stored_of, cursor)
+        return map(Listed._make, cursor)
 
     def put(self, bucket: str, stored: Stored, *, forbid_overwrite: bool = False) -> None:
         """Make *stored* the object of its key. A refused one's content is given up."""
