@@ -16,11 +16,11 @@ from tests.support.engines import (
     Files,
     asked,
     opened_files,
-    run_jumping,
     some_bytes,
     stored_metadata,
     unfinished_uploads,
 )
+from tests.support.jumping import run_jumping
 
 pytestmark = pytest.mark.trio(run=run_jumping)
 

@@ -14,10 +14,10 @@ from tests.support.engines import (
     PART,
     Files,
     asked,
-    run_jumping,
     some_bytes,
     unfinished_uploads,
 )
+from tests.support.jumping import run_jumping
 
 pytestmark = pytest.mark.trio(run=run_jumping)
 

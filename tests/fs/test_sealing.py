@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.support.engines import MIB, Files, run_jumping, some_bytes
+from tests.support.engines import MIB, Files, some_bytes
+from tests.support.jumping import run_jumping
 
 pytestmark = pytest.mark.trio(run=run_jumping)
 

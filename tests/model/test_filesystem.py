@@ -1,4 +1,4 @@
-"""Random programs on random files, against a model; COSFS_MODEL_EXAMPLES sets how many (60).
+"""Random programs on random files, against a model; COSFS_MODEL_EXAMPLES sets how many (40).
 
 A failure prints the shortest list of steps that hypothesis finds, ready to be tried again.
 """
@@ -7,19 +7,18 @@ import os
 from functools import partial
 from typing import Final
 
-import trio
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from trio.testing import MockClock
 
 from cosfs.config import TransferConfig
 from cosfs.emulator.faults import Fault
 from tests.model.machine import MAX_SIZE, Kind, Machine, ModelFile, Step
-from tests.support.engines import MIB, PART, THREAD_S, make_quiet_api, opened_files
+from tests.support.engines import MIB, PART, make_quiet_api, opened_files
+from tests.support.jumping import run_jumping
 
 NAMES: Final = ("a", "b", "c")
 CONFIG: Final = TransferConfig(part_size=PART, parallel=3, memory=16 * MIB, read_ahead=2 * MIB)
-EXAMPLES: Final = int(os.environ.get("COSFS_MODEL_EXAMPLES", "60"))
+EXAMPLES: Final = int(os.environ.get("COSFS_MODEL_EXAMPLES", "40"))
 TRANSIENT: Final = (
     Fault(probability=0.1, status=503, code="SlowDown"),
     Fault(probability=0.05, reset=True),
@@ -72,8 +71,7 @@ async def live(programs: list[list[Step]], *, faults_seed: int | None) -> None:
 
 
 def run(programs: list[list[Step]], *, faults_seed: int | None = None) -> None:
-    clock = MockClock(autojump_threshold=THREAD_S / 4)
-    trio.run(partial(live, programs, faults_seed=faults_seed), clock=clock)
+    run_jumping(partial(live, programs, faults_seed=faults_seed))
 
 
 @given(lives)

@@ -1,19 +1,13 @@
-"""The engines and the filesystem on an emulator in memory, without FUSE and without sockets.
-
-``make_quiet_api`` computes no MD5, so that only part copies use threads: time jumps over waits,
-and what a thread does is no wait to it.
-"""
+"""The engines and the filesystem on an emulator in memory, without FUSE and without sockets."""
 
 import stat
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Final
 
 import trio
-from trio.abc import Clock, Instrument
-from trio.testing import MockClock
 
 from cosfs.config import AttributeConfig, ServiceConfig, TransferConfig
 from cosfs.cos.checksum import crc64
@@ -44,19 +38,10 @@ MIB: Final = 1 << 20
 PART: Final = MIB  # the smallest that COS takes: tests reach many parts with few bytes
 PLAIN: Final = ObjectProperties()
 SMALL: Final = TransferConfig(part_size=PART, parallel=4, memory=16 * MIB, read_ahead=4 * MIB)
-THREAD_S: Final = 0.02  # of real time; the threads of the emulator are done sooner
-
-
-def run_jumping(
-    main: Callable[[], Awaitable[None]], *, clock: Clock | None, instruments: Sequence[Instrument]
-) -> None:
-    """For ``pytest.mark.trio(run=…)``: waits take no time, but for what threads may be doing."""
-    clock = clock or MockClock(autojump_threshold=THREAD_S)
-    trio.run(main, clock=clock, instruments=instruments)
 
 
 def make_quiet_api() -> Api:
-    """An emulator whose ETags are no MD5s."""
+    """An emulator whose ETags are no MD5s: quicker, and most tests write a few MiB."""
     service: Service = replace(make_api().service, md5=False)
     return Api(service, Access(accounts={ACCOUNT.secret_id: ACCOUNT}))
 

@@ -14,7 +14,8 @@ from cosfs.errors import AccessDenied, CosError, PreconditionFailed
 from cosfs.transfer.blocks import BlockCache, Version
 from cosfs.transfer.memory import MemoryLimiter
 from cosfs.transfer.prefetch import Prefetcher
-from tests.support.engines import MIB, PLAIN, asked, run_jumping, some_bytes
+from tests.support.engines import MIB, PLAIN, asked, some_bytes
+from tests.support.jumping import run_jumping
 
 pytestmark = pytest.mark.trio(run=run_jumping)
 

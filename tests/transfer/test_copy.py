@@ -11,12 +11,12 @@ from cosfs.transfer.copy import copy_object
 from tests.support.engines import (
     MIB,
     asked,
-    run_jumping,
     some_bytes,
     stored_bytes,
     stored_metadata,
     unfinished_uploads,
 )
+from tests.support.jumping import run_jumping
 
 pytestmark = pytest.mark.trio(run=run_jumping)
 

@@ -19,11 +19,11 @@ from tests.support.engines import (
     MIB,
     PLAIN,
     asked,
-    run_jumping,
     some_bytes,
     stored_bytes,
     unfinished_uploads,
 )
+from tests.support.jumping import run_jumping
 
 pytestmark = pytest.mark.trio(run=run_jumping)
 
