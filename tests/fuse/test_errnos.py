@@ -17,6 +17,7 @@ EXPECTED: dict[type[errors.CosfsError], int | None] = {
     errors.MountDenied: None,
     errors.FuseMissing: None,
     errors.MountInterrupted: None,
+    errors.FilesLost: None,
     errors.CosError: errno.EIO,
     errors.ServiceError: errno.EIO,
     errors.NotFound: errno.ENOENT,
