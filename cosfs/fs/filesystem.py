@@ -15,6 +15,7 @@ import trio
 from cosfs.cos.model import MIN_PART_SIZE, ByteRange
 from cosfs.errors import CosfsError, FilesLost, IsADirectory, NotADirectory
 from cosfs.fs.handles import DirectoryHandle, FileHandle
+from cosfs.fs.lateattributes import LateAttributes
 from cosfs.fs.openfile import Engines, OpenFile
 from cosfs.namespace.attributes import AttributeChange, Attributes
 from cosfs.namespace.inodes import Node
@@ -42,6 +43,7 @@ class Filesystem:
         self._handles: dict[int, FileHandle] = {}
         self._directories: dict[int, DirectoryHandle] = {}
         self._numbers = itertools.count(1)
+        self._late = LateAttributes(self.namespace.inodes, self._store_attributes, engines.nursery)
         engines.memory.on_shortage(press=self._press)
 
     def node(self, inode: int) -> Node:
@@ -73,12 +75,11 @@ class Filesystem:
         file = self._files.get(node)
         if size is not None:
             await self._truncate(node, size)
-        if change == AttributeChange():
-            pass
-        elif file is not None:
+        if file is not None:
             await file.change_attributes(change)
         else:
-            await self.namespace.set_attributes(node, change)
+            self.namespace.collect_attributes(node, change)
+        await self._late.collected(node)
         return self.known_attributes(node)
 
     async def open(
@@ -124,6 +125,7 @@ class Filesystem:
 
     async def fsync(self, handle: FileHandle) -> None:
         await handle.file.commit()
+        await self._store_attributes(handle.file.node)
 
     async def release(self, handle: FileHandle) -> None:
         """The last descriptor of the handle is closed. Nobody hears of errors any more."""
@@ -194,6 +196,8 @@ class Filesystem:
     ) -> None:
         """Rename a file or a directory; what is being written below is committed first."""
         node = await self.namespace.lookup(parent, name)
+        if node.is_directory:
+            await self._late.store_all()
         moving = [file.node for file in self._files.values() if _is_below(file.node, node)]
         target = self.namespace.inodes.child(new_parent, new_name)
         replaced = [] if target is None or target is node else [target]
@@ -202,6 +206,7 @@ class Filesystem:
 
     async def close(self) -> None:
         """Commit everything that is still dirty. Raises FilesLost for what could not be stored."""
+        await self._late.store_all()
         files = list(self._files.values())
         async with trio.open_nursery() as nursery:
             for file in files:
@@ -261,6 +266,16 @@ class Filesystem:
             await file.truncate(size)
             if not has_writer:
                 await file.commit()  # no flush will
+        finally:
+            await self._let_go(file)
+
+    async def _store_attributes(self, node: Node) -> None:
+        """Store attributes that were collected; a commit under way goes first."""
+        file = self._hold(node)
+        try:
+            async with file.held(commit=False):
+                if not node.dirty:
+                    await self.namespace.store_attributes(node)
         finally:
             await self._let_go(file)
 

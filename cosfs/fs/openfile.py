@@ -171,10 +171,10 @@ class OpenFile:
             self._touch()
 
     async def change_attributes(self, change: AttributeChange) -> None:
-        """Change the attributes: at the next commit if there is one to come, else at once."""
+        """Change the attributes, for the next commit to store if there is one to come."""
         async with self._lock:
             if self.content is None:
-                await self._engines.namespace.set_attributes(self.node, change)
+                self._engines.namespace.collect_attributes(self.node, change)
                 return
             self.node.attributes = change.apply(self.attributes, time.time_ns())
             self._modified_ns = None

@@ -75,6 +75,16 @@ class AttributeChange:
     mtime_ns: int | None = None
     atime_ns: int | None = None
 
+    def then(self, later: "AttributeChange") -> "AttributeChange":
+        """Both changes as one; what *later* leaves alone stays as here."""
+        return AttributeChange(
+            mode=_either(later.mode, self.mode),
+            uid=_either(later.uid, self.uid),
+            gid=_either(later.gid, self.gid),
+            mtime_ns=_either(later.mtime_ns, self.mtime_ns),
+            atime_ns=_either(later.atime_ns, self.atime_ns),
+        )
+
     def apply(self, attributes: Attributes, now_ns: int) -> Attributes:
         """The attributes after the change; the same object when nothing is different."""
         changed = replace(
@@ -226,6 +236,10 @@ def content_type_for(name: str) -> str:
     if guessed is None or encoding is not None:
         return DEFAULT_CONTENT_TYPE  # "a.tar.gz" is no tar; COS's Content-Encoding would unpack it
     return guessed
+
+
+def _either(first: int | None, second: int | None) -> int | None:
+    return second if first is None else first
 
 
 def _or(*choices: int | None) -> int:

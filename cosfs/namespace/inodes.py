@@ -12,7 +12,7 @@ from typing import Final
 
 from cosfs.cos.model import Key, ObjectInfo
 from cosfs.errors import NoSuchEntry
-from cosfs.namespace.attributes import Attributes
+from cosfs.namespace.attributes import AttributeChange, Attributes
 
 ROOT_INODE: Final = 1  # FUSE_ROOT_ID of linux/fuse.h
 NEVER: Final = float("-inf")  # a Node.checked that is older than any time to live
@@ -30,6 +30,7 @@ class Node:
     object: ObjectInfo | None = None
     pending: bool = False  # a file that exists only in this mount so far
     unlinked: bool = False  # has no place in the tree any more
+    late: AttributeChange | None = None  # collected, part of the attributes, not stored yet
     dirty: bool = False  # set by fs: content or attributes here are newer than the object
     lookups: int = 0  # the kernel's references
     pins: int = 0  # open handles

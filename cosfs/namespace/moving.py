@@ -5,6 +5,7 @@ and a move that cannot be finished takes its copies away again. Knows keys, no n
 """
 
 import logging
+import time
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
@@ -15,7 +16,7 @@ import trio
 from cosfs.cos.client import CosClient
 from cosfs.cos.model import Key, ListedObject, ObjectInfo, ObjectProperties, StoredObject
 from cosfs.errors import CosError, NoSuchBucket, NotFound, PreconditionFailed
-from cosfs.namespace.attributes import AttributeCodec, content_type_for
+from cosfs.namespace.attributes import AttributeChange, AttributeCodec, content_type_for
 from cosfs.namespace.lookups import Finder
 from cosfs.namespace.parallel import for_each
 
@@ -64,27 +65,37 @@ class ObjectMover:
         self._finder.remember(made)
         return made
 
-    async def copy(self, info: ObjectInfo, target: Key) -> ObjectInfo:
-        """Copy an object with all that is stored beside it and its mtime.
+    async def copy(
+        self, info: ObjectInfo, target: Key, change: AttributeChange | None = None
+    ) -> ObjectInfo:
+        """Copy an object with all that is stored beside it and its mtime, changed by *change*.
 
         The properties are always named: COS resets the storage class of a copy that names none.
         """
         properties = replace(
             info.properties,
-            metadata=self._codec.pin_mtime(info),
+            metadata=self._metadata_after(info, change),
             content_type=_content_type_after(info, target),
         )
         return await self.rewrite(info, target, properties)
 
-    async def copy_current(self, move: Move) -> ObjectInfo | None:
+    def _metadata_after(self, info: ObjectInfo, change: AttributeChange | None) -> dict[str, str]:
+        if change is None:
+            return self._codec.pin_mtime(info)
+        attributes = change.apply(self._codec.from_object(info), time.time_ns())
+        return self._codec.to_metadata(attributes, keep=info.properties.metadata)
+
+    async def copy_current(
+        self, move: Move, change: AttributeChange | None = None
+    ) -> ObjectInfo | None:
         """Copy the object as it is now. None: somebody removed it, nothing is to be moved."""
         known = None if move.listed is None else await self._finder.info_of(move.listed)
         info = known or await self._finder.head(move.source)
         try:
-            return None if info is None else await self.copy(info, move.target)
+            return None if info is None else await self.copy(info, move.target, change)
         except PreconditionFailed:
             info = await self._finder.head(move.source)
-            return None if info is None else await self.copy(info, move.target)
+            return None if info is None else await self.copy(info, move.target, change)
         except NoSuchBucket:
             raise
         except NotFound:

@@ -5,6 +5,7 @@ nodes are changed by their owner alone; a node keeps its type. Between awaits no
 what COS is known to hold agree.
 """
 
+import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -121,7 +122,7 @@ class NamespaceReader:
                 await trio.lowlevel.checkpoint()
             shown[entry.name] = self._listed_entry(directory, prefix, entry)
         for child in directory.children.values():
-            if child.pending or child.dirty:
+            if child.pending or child.dirty or child.late is not None:
                 shown[child.name] = DirectoryEntry(
                     name=child.name, attributes=child.attributes, exact=True
                 )
@@ -195,7 +196,7 @@ class NamespaceReader:
         node.object = found.info
         node.checked = max(node.checked, found.checked)
         if not node.dirty:
-            node.attributes = found.attributes
+            node.attributes = _with_late(found.attributes, node)
 
     def _holds_pending(self, node: Node) -> bool:
         """Whether files below exist in this mount alone, and so their directory does."""
@@ -247,6 +248,11 @@ class NamespaceReader:
         prefix = self.key_of(parent)
         checked_key(prefix + name)
         return prefix
+
+
+def _with_late(attributes: Attributes, node: Node) -> Attributes:
+    """What COS knows, with what it is to be told yet."""
+    return attributes if node.late is None else node.late.apply(attributes, time.time_ns())
 
 
 def checked_key(text: str) -> Key:

@@ -67,6 +67,7 @@ class Namespace(NamespaceReader):
         """Take over that *node* is the object *info* now. Attributes stay if it is dirty again."""
         node.pending = False
         node.replaces = None
+        node.late = None  # the commit took the attributes along
         if node.unlinked:
             node.object = info
             return
@@ -130,25 +131,48 @@ class Namespace(NamespaceReader):
                 self.inodes.drop_unused(target)
 
     async def set_attributes(self, node: Node, change: AttributeChange) -> None:
-        """Store changed attributes: a copy onto itself, a PUT for a directory, or nothing.
+        """Change attributes and store them."""
+        self.collect_attributes(node, change)
+        await self.store_attributes(node)
 
-        Nothing is sent for pending and dirty files, whose commit stores the attributes, for the
-        root of a bucket, which has no key, and for a change that changes nothing.
+    def collect_attributes(self, node: Node, change: AttributeChange) -> None:
+        """Change attributes here; what has to be stored is ``node.late`` until it is.
+
+        Nothing has to for pending and dirty files, whose commit stores the attributes, for the
+        root of a bucket, which has no key, and for a change that changes nothing. A rename of a
+        file stores the rest with its own copy.
         """
-        if node.unlinked or node.pending or node.dirty or not self.key_of(node):
-            node.attributes = change.apply(node.attributes, time.time_ns())
-            return
-        # The copy replaces all metadata: what others stored meanwhile must be in it.
-        await self.refresh(node)
-        changed = change.apply(node.attributes, time.time_ns())
-        if changed is node.attributes:
+        before = node.attributes
+        node.attributes = change.apply(before, time.time_ns())
+        in_commit = node.unlinked or node.pending or node.dirty
+        if node.attributes is not before and not in_commit and self.key_of(node):
+            node.late = change if node.late is None else node.late.then(change)
+
+    async def store_attributes(self, node: Node) -> None:
+        """Store what was collected: by a copy onto itself, by a PUT for a directory.
+
+        On an error it is given up, and the attributes are those that COS has.
+        """
+        if node.late is None or node.unlinked:
             return
         try:
-            await self._store_attributes(node, changed)
-        except PreconditionFailed:
-            await self.refresh(node, force=True)
-            changed = change.apply(node.attributes, time.time_ns())
-            await self._store_attributes(node, changed)
+            # The copy replaces all metadata: what others stored meanwhile must be in it.
+            await self.refresh(node)
+            try:
+                await self._store_late(node)
+            except PreconditionFailed:
+                await self.refresh(node, force=True)
+                await self._store_late(node)
+        except BaseException:
+            node.late = None
+            node.checked = NEVER
+            raise
+
+    async def _store_late(self, node: Node) -> None:
+        change = node.late
+        await self._store_attributes(node, node.attributes)
+        if node.late is change:
+            node.late = None
 
     async def _find_child(self, parent: Node, name: str) -> Node | None:
         try:
@@ -169,9 +193,12 @@ class Namespace(NamespaceReader):
         assert node.object is not None, node
         source = node.object
         move = Move(source=source.key, target=key, listed=_as_listed(source))
-        made = await self._mover.copy_current(move)
+        late = node.late
+        made = await self._mover.copy_current(move, late)
         if made is None:
             raise NoSuchEntry(f"{node.name!r} is gone")
+        if node.late is late:
+            node.late = None
         # From here on the target is replaced, even if the source cannot be deleted.
         self._note(made)
         occupant = self.inodes.child(new_parent, new_name)
@@ -338,6 +365,7 @@ class Namespace(NamespaceReader):
 
     def _unlink(self, node: Node) -> None:
         self._note_removed(node)
+        node.late = None
         self.inodes.unlink(node)
 
 
