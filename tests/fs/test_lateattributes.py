@@ -1,0 +1,143 @@
+"""Attributes of stored files: what changing them costs, and when COS has them."""
+
+import pytest
+import trio
+
+from cosfs.emulator.faults import Fault
+from cosfs.fs.lateattributes import MOMENT_S
+from cosfs.namespace.attributes import AttributeChange
+from cosfs.namespace.inodes import Node
+from tests.support.engines import Files, asked, stored_metadata
+from tests.support.jumping import run_jumping
+
+pytestmark = pytest.mark.trio(run=run_jumping)
+
+CHMOD = AttributeChange(mode=0o600)
+TOUCH = AttributeChange(mtime_ns=1_000_000_000_500_000_000)
+
+
+async def stored_file(files: Files, name: str, content: bytes = b"content") -> Node:
+    handle = files.create(name)
+    await handle.file.write(0, content)
+    files.fs.namespace.inodes.remember(handle.file.node)
+    await files.close(handle)
+    files.api.requests.clear()
+    return handle.file.node
+
+
+async def test_changes_in_a_burst_cost_one_copy(files: Files) -> None:
+    node = await stored_file(files, "f")
+
+    await files.fs.set_attributes(node, TOUCH)
+    await files.fs.set_attributes(node, CHMOD)
+    assert asked(files.api) == []
+    await trio.sleep(2 * MOMENT_S)
+
+    assert asked(files.api) == ["CopyObject"]
+    metadata = stored_metadata(files.api, "f")
+    assert (metadata["mode"], metadata["mtime"]) == (str(0o100600), "1000000000")
+
+
+async def test_changes_are_seen_at_once(files: Files) -> None:
+    node = await stored_file(files, "f")
+
+    await files.fs.set_attributes(node, CHMOD)
+
+    assert (await files.fs.attributes(node)).mode == 0o100600
+    (entry,) = await files.fs.namespace.entries(files.root)
+    assert entry.attributes.mode == 0o100600
+
+
+async def test_rename_takes_the_changes_along(files: Files) -> None:
+    node = await stored_file(files, "f")
+
+    await files.fs.set_attributes(node, TOUCH)
+    await files.fs.set_attributes(node, CHMOD)
+    await files.fs.rename(files.root, "f", files.root, "g", replace=True)
+    await trio.sleep(2 * MOMENT_S)
+
+    assert asked(files.api) == ["GetBucket", "CopyObject", "DeleteObject"]
+    metadata = stored_metadata(files.api, "g")
+    assert (metadata["mode"], metadata["mtime"]) == (str(0o100600), "1000000000")
+    assert node.attributes.mtime_ns == TOUCH.mtime_ns
+
+
+async def test_rename_of_the_directory_stores_the_changes_below_first(files: Files) -> None:
+    await files.put("d/f", b"content")
+    directory = await files.fs.lookup(files.root, "d")
+    files.fs.namespace.inodes.remember(directory)
+    node = await files.fs.lookup(directory, "f")
+
+    await files.fs.set_attributes(node, CHMOD)
+    await files.fs.rename(files.root, "d", files.root, "e", replace=True)
+
+    assert stored_metadata(files.api, "e/f")["mode"] == str(0o100600)
+
+
+async def test_removal_forgets_the_changes(files: Files) -> None:
+    node = await stored_file(files, "f")
+
+    await files.fs.set_attributes(node, CHMOD)
+    await files.fs.unlink(files.root, "f")
+    await trio.sleep(2 * MOMENT_S)
+
+    assert asked(files.api) == ["DeleteObject"]
+    assert files.stored("f") is None
+
+
+async def test_writing_again_takes_the_changes_along(files: Files) -> None:
+    node = await stored_file(files, "f")
+
+    await files.fs.set_attributes(node, CHMOD)
+    handle = await files.fs.open(node, writable=True, pid=1)
+    await handle.file.write(0, b"CONTENT")
+    await files.close(handle)
+    await trio.sleep(2 * MOMENT_S)
+
+    assert "CopyObject" not in asked(files.api)
+    assert stored_metadata(files.api, "f")["mode"] == str(0o100600)
+    assert files.stored("f") == b"CONTENT"
+
+
+async def test_fsync_stores_the_changes(files: Files) -> None:
+    node = await stored_file(files, "f")
+    handle = await files.fs.open(node, writable=False, pid=1)
+
+    await files.fs.set_attributes(node, CHMOD)
+    await files.fs.fsync(handle)
+
+    assert stored_metadata(files.api, "f")["mode"] == str(0o100600)
+    await files.close(handle)
+
+
+async def test_unmounting_stores_the_changes(files: Files) -> None:
+    node = await stored_file(files, "f")
+
+    await files.fs.set_attributes(node, CHMOD)
+    await files.fs.close()
+
+    assert stored_metadata(files.api, "f")["mode"] == str(0o100600)
+
+
+async def test_change_that_cannot_be_stored_is_shown_no_longer(
+    files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = await stored_file(files, "f")
+    files.api.faults.add(Fault(operation="CopyObject", status=403, code="AccessDenied"))
+
+    await files.fs.set_attributes(node, CHMOD)
+    await trio.sleep(2 * MOMENT_S)
+
+    assert "attributes lost name=f" in caplog.text
+    assert (await files.fs.attributes(node)).mode == 0o100644
+
+
+async def test_more_changes_than_may_wait_are_stored_by_who_makes_them(files: Files) -> None:
+    nodes = [await stored_file(files, f"f{number}") for number in range(300)]
+
+    for node in nodes:
+        await files.fs.set_attributes(node, CHMOD)
+
+    assert len(asked(files.api, "CopyObject")) == 300 - 256
+    await files.fs.close()
+    assert all(stored_metadata(files.api, f"f{n}")["mode"] == str(0o100600) for n in range(300))
