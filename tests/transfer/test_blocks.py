@@ -161,6 +161,24 @@ async def test_read_larger_than_the_budget_succeeds(reading: Reading) -> None:
     assert await reading.read(0, len(CONTENT)) == CONTENT
 
 
+async def test_readers_that_waited_for_memory_load_their_block_once(
+    api: Api, reading: Reading
+) -> None:
+    assert reading.memory.try_acquire(BUDGET)
+    reading.memory.depart(BUDGET)
+    found: list[bytes] = []
+    async with trio.open_nursery() as nursery:
+        for _ in range(3):
+            nursery.start_soon(read_into, found, reading, 0, 5)
+        await wait_all_tasks_blocked()
+        assert asked(api) == []
+        reading.memory.arrive(BUDGET)
+
+    assert found == [CONTENT[:5]] * 3
+    assert asked(api) == ["GetObject"]
+    assert reading.memory.used == MIB
+
+
 async def test_prefetch_asks_once_for_a_run_of_blocks(api: Api, reading: Reading) -> None:
     await reading.read(2 * MIB, 2 * MIB + 1)
     api.requests.clear()
@@ -200,6 +218,21 @@ async def test_first_read_and_seeks_read_nothing_ahead(api: Api, reading: Readin
     await wait_all_tasks_blocked(0.1)
 
     assert asked(api) == []
+
+
+async def test_window_begins_anew_after_a_seek(reading: Reading) -> None:
+    prefetcher = Prefetcher(reading.cache, most=4 * MIB)
+    for start in range(0, 3 * MIB, MIB):
+        prefetcher.follow(reading.version, ByteRange(start, start + MIB))
+    await wait_all_tasks_blocked(0.1)
+    reading.memory.try_acquire(BUDGET)
+    reading.memory.release(BUDGET)
+
+    for start in (5 * MIB, 6 * MIB):
+        prefetcher.follow(reading.version, ByteRange(start, start + MIB))
+    await wait_all_tasks_blocked(0.1)
+
+    assert reading.memory.used == MIB
 
 
 async def test_reading_ahead_ends_with_the_object(reading: Reading) -> None:

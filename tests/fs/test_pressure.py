@@ -1,0 +1,92 @@
+"""Writers short of memory: what is buffered leaves early, and nobody waits for what is lost."""
+
+import pytest
+import trio
+from trio.testing import wait_all_tasks_blocked
+
+from cosfs.config import TransferConfig
+from cosfs.emulator.api import Api
+from cosfs.emulator.faults import Fault
+from cosfs.errors import AccessDenied
+from tests.support.engines import MIB, Files, asked, opened_files, some_bytes
+from tests.support.jumping import run_jumping
+
+pytestmark = pytest.mark.trio(run=run_jumping)
+
+TIGHT = TransferConfig(part_size=8 * MIB, parallel=2, memory=8 * MIB, read_ahead=MIB)
+
+
+async def write_in_pieces(files: Files, name: str, content: bytes) -> None:
+    handle = files.create(name)
+    for start in range(0, len(content), MIB // 2):
+        await handle.file.write(start, content[start : start + MIB // 2])
+    await files.close(handle)
+
+
+async def test_unfinished_parts_leave_when_memory_is_short(api: Api) -> None:
+    """Four writers whose parts are as large as the whole budget."""
+    async with opened_files(api, TIGHT) as files:
+        async with trio.open_nursery() as nursery:
+            for number in range(4):
+                content = some_bytes(5 * MIB, number)
+                nursery.start_soon(write_in_pieces, files, f"f{number}", content)
+
+        assert all(files.stored(f"f{n}") == some_bytes(5 * MIB, n) for n in range(4))
+        assert files.memory.used == 0
+    assert "UploadPart" in asked(api)
+
+
+async def test_longest_run_leaves_first(api: Api) -> None:
+    async with opened_files(api, TIGHT) as files:
+        long, short = files.create("long"), files.create("short")
+        await long.file.write(0, bytes(5 * MIB))
+        await short.file.write(0, bytes(3 * MIB))
+        await short.file.write(3 * MIB, b"more")
+        await wait_all_tasks_blocked(0.1)
+
+        assert [record.key for record in api.requests.records("UploadPart")] == ["long"]
+        await files.fs.close()
+
+
+async def test_writer_does_not_wait_for_a_file_that_is_lost(api: Api) -> None:
+    """Its buffered bytes cannot leave any more, and its owner has not been told yet."""
+    api.faults.set([Fault(operation="UploadPart", key="lost", status=403, code="AccessDenied")])
+    config = TransferConfig(part_size=4 * MIB, parallel=2, memory=8 * MIB, read_ahead=MIB)
+    async with opened_files(api, config) as files:
+        lost, other = files.create("lost"), files.create("other")
+        await lost.file.write(0, bytes(7 * MIB))
+        await wait_all_tasks_blocked(0.1)
+        with trio.fail_after(60):
+            for start in range(0, 12 * MIB, MIB):
+                await other.file.write(start, some_bytes(MIB, start))
+            await files.close(other)
+
+        with pytest.raises(AccessDenied):
+            await files.close(lost)
+        assert files.memory.used == 0
+
+
+async def test_cancelled_writer_leaves_its_place(api: Api) -> None:
+    api.faults.set([Fault(operation="UploadPart", delay=20)])
+    async with opened_files(api, TIGHT) as files:
+        handle = files.create("f")
+        await handle.file.write(0, some_bytes(8 * MIB))
+        with trio.move_on_after(5) as gave_up:
+            await handle.file.write(8 * MIB, b"never")
+        await handle.file.write(8 * MIB, b"more")
+        await files.close(handle)
+
+        assert gave_up.cancelled_caught
+        assert files.stored("f") == some_bytes(8 * MIB) + b"more"
+        assert files.memory.used == 0
+
+
+async def test_reader_gets_its_block_from_a_full_budget(api: Api) -> None:
+    async with opened_files(api, TIGHT) as files:
+        await files.put("f", some_bytes(2 * MIB))
+        writer = files.create("new")
+        await writer.file.write(0, bytes(8 * MIB - 1))
+        reader = await files.open("f", writable=False)
+        with trio.fail_after(60):
+            assert await files.fs.read(reader, 0, MIB) == some_bytes(MIB)
+        await files.close(writer)
