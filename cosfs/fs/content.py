@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from cosfs.cos.model import ByteRange
+from cosfs.cos.model import MIN_PART_SIZE, ByteRange
 from cosfs.fs.buffer import Buffer
 from cosfs.transfer.parts import Base, Buffered, Hole, Piece
 
@@ -93,30 +93,35 @@ class FileContent:
             yield _piece(extent, offset, min(stop, extent.stop))
             offset, index = extent.stop, index + 1
 
-    def first_full_run(self, size: int) -> int | None:
-        """Where the first run of at least *size* buffered bytes ends, cut to *size*; None: none.
+    def full_run_at(self, position: int, size: int) -> int | None:
+        """Where the run of buffered bytes around *position* ends, cut to *size*; None if shorter.
 
         Everything before that point can be uploaded, and becomes so with ``advance``.
         """
-        if self.buffered < size:
+        index = self._index(position)
+        if index < 0 or not self._is_buffered(index):
             return None
-        start = stop = self.frontier
-        for extent in self._extents:
-            if not isinstance(extent.source, Buffer):
-                start = extent.stop
-            stop = extent.stop
-            if stop - start >= size:
-                return start + size
-        return None
+        first = last = index
+        while first and self._is_buffered(first - 1):
+            first -= 1
+        while last + 1 < len(self._extents) and self._is_buffered(last + 1):
+            last += 1
+        start, stop = self._extents[first].start, self._extents[last].stop
+        return start + size if stop - start >= size else None
 
     def longest_run(self) -> tuple[int, int]:
-        """The size and the end of the longest run of buffered bytes."""
-        best, start = (0, self.frontier), self.frontier
+        """How many bytes the longest run of buffered bytes has, and where it ends.
+
+        Gaps that are too small for a part of their own belong to the run, as they are sent with
+        it: else the memory that scattered writes take could never be freed.
+        """
+        best, size = (0, self.frontier), 0
         for extent in self._extents:
             if isinstance(extent.source, Buffer):
-                best = max(best, (extent.stop - start, extent.stop))
-            else:
-                start = extent.stop
+                size += extent.size
+                best = max(best, (size, extent.stop))
+            elif extent.size >= MIN_PART_SIZE:
+                size = 0
         return best
 
     def advance(self, stop: int) -> list[Piece]:
@@ -182,6 +187,9 @@ class FileContent:
             before.size += len(data)
         else:
             self._extents.insert(index, _Extent(offset, len(data), Buffer([data])))
+
+    def _is_buffered(self, index: int) -> bool:
+        return isinstance(self._extents[index].source, Buffer)
 
     def _forget(self, extent: _Extent) -> None:
         if isinstance(extent.source, Buffer):

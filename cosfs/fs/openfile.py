@@ -150,7 +150,7 @@ class OpenFile:
                 self._written = True
                 self.failed = False
                 self._touch()
-                self._send_full_parts(content)
+                self._send_full_parts(content, offset + len(data) - 1)
             finally:
                 self._lock.release()
         finally:
@@ -299,8 +299,9 @@ class OpenFile:
         if self.error is not None:
             raise self.error
 
-    def _send_full_parts(self, content: FileContent) -> None:
-        while (stop := content.first_full_run(self._part_size())) is not None:
+    def _send_full_parts(self, content: FileContent, position: int) -> None:
+        """Send the full parts of the run around *position*, the only one that has grown."""
+        while (stop := content.full_run_at(position, self._part_size())) is not None:
             self._send(content.advance(stop), last=False)
 
     def _part_size(self) -> int:

@@ -121,21 +121,32 @@ def test_write_into_the_base_leaves_its_ends() -> None:
     assert kinds == [(Base, 400), (Buffered, 10), (Base, 590)]
 
 
-def test_first_full_run_ends_at_the_wanted_size() -> None:
+def test_full_run_ends_at_the_wanted_size() -> None:
     content = FileContent(1000)
     content.write(100, bytes(50))
-    content.write(300, bytes(90))
     content.write(390, bytes(70))
+    content.write(300, bytes(90))
 
-    assert content.first_full_run(120) == 420
-    assert content.first_full_run(161) is None
+    assert content.full_run_at(389, 120) == 420
+    assert content.full_run_at(459, 160) == 460
+    assert content.full_run_at(389, 161) is None
+    assert content.full_run_at(100, 51) is None
+    assert content.full_run_at(200, 1) is None
 
 
-def test_longest_run_is_found_across_buffers() -> None:
-    content = FileContent(1000)
+def test_no_run_is_full_once_it_was_sent() -> None:
+    content = FileContent()
+    content.write(0, bytes(100))
+    content.advance(100)
+
+    assert content.full_run_at(99, 1) is None
+
+
+def test_longest_run_goes_over_gaps_that_are_no_part() -> None:
+    content = FileContent(5 << 20)
     content.write(100, bytes(50))
     content.write(300, bytes(90))
-    content.write(250, bytes(50))
+    content.write(2 << 20, bytes(130))
 
     assert content.longest_run() == (140, 390)
     assert FileContent(1000).longest_run()[0] == 0

@@ -90,3 +90,22 @@ async def test_reader_gets_its_block_from_a_full_budget(api: Api) -> None:
         with trio.fail_after(60):
             assert await files.fs.read(reader, 0, MIB) == some_bytes(MIB)
         await files.close(writer)
+
+
+@pytest.mark.parametrize("base_size", [0, 6 * MIB])
+async def test_scattered_writes_stay_in_the_budget(api: Api, base_size: int) -> None:
+    """No two of them touch, so no part of them alone is ever full."""
+    expected = bytearray(some_bytes(base_size))
+    config = TransferConfig(part_size=MIB, parallel=4, memory=2 * MIB, read_ahead=MIB)
+    async with opened_files(api, config) as files:
+        await files.put("f", bytes(expected))
+        expected.extend(bytes(6 * MIB - base_size))
+        handle = await files.open("f")
+        for start in range(0, 6 * MIB, 96 << 10):
+            await handle.file.write(start, some_bytes(64 << 10, start))
+            expected[start : start + (64 << 10)] = some_bytes(64 << 10, start)
+            assert files.memory.used <= files.memory.limit
+        await files.close(handle)
+
+        assert files.stored("f") == bytes(expected[: max(base_size, start + (64 << 10))])
+        assert files.memory.used == 0
