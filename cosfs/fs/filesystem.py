@@ -43,6 +43,7 @@ class Filesystem:
         self._handles: dict[int, FileHandle] = {}
         self._directories: dict[int, DirectoryHandle] = {}
         self._numbers = itertools.count(1)
+        self._lost: list[str] = []  # files whose loss no call could tell
         self._late = LateAttributes(self.namespace.inodes, self._store_attributes, engines.nursery)
         engines.memory.on_shortage(press=self._press)
 
@@ -205,15 +206,18 @@ class Filesystem:
             await self.namespace.rename(node, new_parent, new_name, replace=replace)
 
     async def close(self) -> None:
-        """Commit everything that is still dirty. Raises FilesLost for what could not be stored."""
+        """Commit everything that is still dirty.
+
+        Raises FilesLost for what could not be stored, now or after the last close of a file.
+        """
         await self._late.store_all()
         files = list(self._files.values())
         async with trio.open_nursery() as nursery:
             for file in files:
                 nursery.start_soon(self._commit_or_log, file)
-        lost = [file.node.name for file in files if file.is_lost]
+        lost = dict.fromkeys([*self._lost, *(file.node.name for file in files if file.is_lost)])
         if lost:
-            raise FilesLost(lost)
+            raise FilesLost(list(lost))
 
     def _open(self, node: Node, *, writable: bool, pid: int) -> FileHandle:
         file = self._hold(node)
@@ -255,6 +259,7 @@ class Filesystem:
         except Exception as error:  # noqa: BLE001 - not even a bug may keep others from their commit
             bug = None if isinstance(error, CosfsError) else error
             _log.error("file lost name=%s error=%s", file.node.name, error, exc_info=bug)
+            self._lost.append(file.node.name)
 
     async def _truncate(self, node: Node, size: int) -> None:
         if node.is_directory:
