@@ -6,6 +6,7 @@ import select
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Final
+from urllib.parse import quote
 
 import pyfuse3
 
@@ -71,7 +72,8 @@ class FuseSession:
 
     def _options(self) -> set[str]:
         config = self._config
-        source = f"cos://{config.service.bucket}/{config.prefix}".replace(",", "\\,")
+        # pyfuse3 takes ASCII only, and a comma would end the option.
+        source = quote(f"cos://{config.service.bucket}/{config.prefix}", safe=":/")
         options = {f"fsname={source}", "subtype=cosfs", "default_permissions"}
         if config.read_only:
             options.add("ro")
