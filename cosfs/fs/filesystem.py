@@ -23,7 +23,8 @@ from cosfs.transfer.prefetch import Prefetcher
 
 _log = logging.getLogger(__name__)
 
-# A lookup that the kernel made on the way to an open counts as the open's own check.
+# A lookup that the kernel made on the way to an open counts as the open's own check, once. Any
+# other recent check does not: what another mount has stored since is what the open must show.
 _JUST_CHECKED_S: Final = 0.1
 _READERS_IN_BUDGET: Final = 8  # this many readers may fill the memory with what they read ahead
 PATH_MAX: Final = 4096  # Linux: the longest target of a symlink
@@ -43,6 +44,7 @@ class Filesystem:
         self._handles: dict[int, FileHandle] = {}
         self._directories: dict[int, DirectoryHandle] = {}
         self._numbers = itertools.count(1)
+        self._looked_up: Node | None = None  # by the latest lookup, if no open followed it
         self._lost: list[str] = []  # files whose loss no call could tell
         self._late = LateAttributes(self.namespace.inodes, self._store_attributes, engines.nursery)
         engines.memory.on_shortage(press=self._press)
@@ -54,7 +56,8 @@ class Filesystem:
         return self._handles[number]
 
     async def lookup(self, parent: Node, name: str) -> Node:
-        return await self.namespace.lookup(parent, name)
+        self._looked_up = await self.namespace.lookup(parent, name)
+        return self._looked_up
 
     async def attributes(self, node: Node) -> Attributes:
         """The attributes as they are now; asks COS when they are too old."""
@@ -90,6 +93,8 @@ class Filesystem:
         if node.is_directory:
             raise IsADirectory(f"{node.name!r} is a directory")
         recent = trio.current_time() - node.checked < _JUST_CHECKED_S
+        recent &= self._looked_up is node
+        self._looked_up = None
         await self.namespace.refresh(node, force=not recent)
         handle = self._open(node, writable=writable, pid=pid)
         if truncate:
