@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import trio
+
 from cosfs.cos.checksum import crc64
 from cosfs.errors import NoSuchEntry, StaleFile
 from cosfs.fs.handles import FileHandle
@@ -91,6 +93,7 @@ class Machine:
             assert self._files.stored(name) == (None if file is None else bytes(file.content))
         assert unfinished_uploads(self._files.api) == []
         self._files.fs.namespace.inodes.check_invariants()
+        await trio.sleep(600)  # until what was read ahead has arrived
         memory = self._files.memory
         assert memory.leaving == 0
         assert memory.try_acquire(memory.limit), f"more than clean blocks: {memory}"
