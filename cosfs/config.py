@@ -56,6 +56,7 @@ class TransferConfig:
     parallel: int = 8  # parts in flight for one file
     memory: int = 256 << 20  # the mount's whole budget for file contents
     read_ahead: int = 32 << 20  # the most that one reader is ahead of itself
+    parts_per_upload: int = 9_000  # then the object is completed, and a new upload copies from it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

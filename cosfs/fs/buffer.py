@@ -61,9 +61,13 @@ class Buffer:
                 break
         return b"".join(found)
 
+    def chunks(self) -> list[bytes]:
+        """All of it, as chunks that later changes do not touch."""
+        return [bytes(chunk) for chunk in self._chunks]
+
     def take(self, size: int) -> list[bytes]:
         """Cut off the first *size* bytes (or all) and return them as chunks."""
-        head, tail = split_chunks([bytes(chunk) for chunk in self._chunks], size)
+        head, tail = split_chunks(self.chunks(), size)
         self._chunks = list(tail)
         self.size -= min(size, self.size)
         return head

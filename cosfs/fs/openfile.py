@@ -9,7 +9,6 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import Final
 
 import trio
 
@@ -25,19 +24,18 @@ from cosfs.errors import (
     UploadFailed,
 )
 from cosfs.fs.content import FileContent
+from cosfs.fs.fileupload import FileUpload, next_part_size
 from cosfs.namespace.attributes import AttributeChange, Attributes, content_type_for
 from cosfs.namespace.inodes import NEVER, Node
 from cosfs.namespace.tree import Namespace
 from cosfs.transfer.blocks import BlockCache, Version
 from cosfs.transfer.copy import copy_object
 from cosfs.transfer.memory import MemoryLimiter
-from cosfs.transfer.parts import Buffered, Hole, Piece, part_size_for, plan_parts
+from cosfs.transfer.parts import Buffered, Hole, Piece
 from cosfs.transfer.prefetch import Prefetcher
-from cosfs.transfer.upload import UploadSession, UploadTarget, assemble
+from cosfs.transfer.upload import UploadTarget, assemble
 
 _log = logging.getLogger(__name__)
-
-_PARTS_IN_BUDGET: Final = 4  # a part grows to this share of the memory at most
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,15 +70,14 @@ class OpenFile:
         self.failed = False  # the last commit failed, and whoever asked for it knows
         self._engines = engines
         self._lock = trio.Lock()
-        self._session: UploadSession | None = None
-        self._initiated_as: ObjectProperties | None = None  # of the latest upload
+        self._upload: FileUpload | None = None
         self._modified_ns: int | None = None  # of the last write, until attributes say otherwise
         self._explicit_mtime = False  # set by utimens, and nothing written since
         self._written = False  # since it was made or emptied
 
     def __repr__(self) -> str:
         state = "FAILED" if self.error else "CLEAN" if self.content is None else "DIRTY"
-        return f"<OpenFile {self.node.name!r} {state} {self.content} {self._session}>"
+        return f"<OpenFile {self.node.name!r} {state} {self.content} {self._upload}>"
 
     @property
     def untouched(self) -> bool:
@@ -107,7 +104,9 @@ class OpenFile:
         attributes = replace(self.node.attributes, size=self.content.size)
         if self._modified_ns is None:
             return attributes
-        return replace(attributes, mtime_ns=self._modified_ns, ctime_ns=self._modified_ns)
+        # A rename or the loss of the name may have changed the inode since.
+        changed_ns = max(self._modified_ns, attributes.ctime_ns)
+        return replace(attributes, mtime_ns=self._modified_ns, ctime_ns=changed_ns)
 
     def begin_new(self) -> None:
         """Make it a new, empty file, to be stored even if nothing is written."""
@@ -119,7 +118,9 @@ class OpenFile:
         Raises StaleFile when the object was replaced or removed elsewhere meanwhile.
         """
         while True:
-            if self.content is not None and span.start < self.content.frontier:
+            if self._is_sent(span.start):
+                if self._keeps(span.stop):
+                    return self._read_kept(span)
                 async with self._lock:
                     await self._seal_below(span.start)
             # After the seal, which makes a new version, and before anything else can.
@@ -143,14 +144,10 @@ class OpenFile:
         try:
             await self._acquire_lock()
             try:
-                content = await self._editable(offset)
-                buffered = content.buffered
-                content.write(offset, data)
-                unused -= content.buffered - buffered
+                unused -= await self._put_in(offset, data)
                 self._written = True
                 self.failed = False
                 self._touch()
-                self._send_full_parts(content, offset + len(data) - 1)
             finally:
                 self._lock.release()
         finally:
@@ -202,7 +199,7 @@ class OpenFile:
         file of which nothing has been sent yet.
         """
         async with self._lock:
-            if commit and (self._session is not None or not self.node.pending):
+            if commit and (self._upload is not None or not self.node.pending):
                 self._raise_error()
                 await self._commit()
             yield
@@ -210,7 +207,7 @@ class OpenFile:
     async def discard(self) -> None:
         """Forget what is not stored; a file that never was is gone."""
         async with self._lock:
-            await self._end_session()
+            await self._end_upload()
             if self.content is not None:
                 self._forget_content()
                 self.node.checked = NEVER
@@ -248,6 +245,38 @@ class OpenFile:
         assert version is not None
         return await self._engines.blocks.read(version, piece.span)
 
+    async def _put_in(self, offset: int, data: bytes) -> int:
+        """Edit the content; returns by how many bytes what is buffered has grown."""
+        self._raise_error()
+        if self._is_sent(offset) and self._keeps(offset + len(data)):
+            assert self._upload is not None
+            self._upload.rewrite(offset, data)
+            return 0
+        content = await self._editable(offset)
+        buffered = content.buffered
+        content.write(offset, data)
+        grown = content.buffered - buffered
+        self._send_full_parts(content, offset + len(data) - 1)
+        if (
+            self._upload is not None
+            and self._upload.parts >= self._engines.config.parts_per_upload
+        ):
+            await self._seal()
+        return grown
+
+    def _is_sent(self, offset: int) -> bool:
+        """Whether the byte at *offset* is part of what was uploaded already."""
+        return self.content is not None and offset < self.content.frontier
+
+    def _keeps(self, stop: int) -> bool:
+        """Whether everything before *stop* can be read and changed although it was sent."""
+        return self._upload is not None and stop <= self._upload.kept
+
+    def _read_kept(self, span: ByteRange) -> bytes:
+        self._raise_error()
+        assert self._upload is not None
+        return self._upload.read(span.start, span.size)
+
     async def _acquire_lock(self) -> None:
         """Without the scheduling round that ``async with`` costs every write."""
         try:
@@ -263,8 +292,11 @@ class OpenFile:
 
     async def _seal_below(self, offset: int) -> None:
         """Commit what is there if *offset* was sent already: parts cannot be read back."""
-        if self.content is None or offset >= self.content.frontier:
-            return
+        if self._is_sent(offset):
+            await self._seal()
+
+    async def _seal(self) -> None:
+        """Complete the upload with what is there; the content goes on from that object."""
         self._raise_error()
         if self.node.unlinked:
             raise StaleFile(f"{self.node.name!r} was removed while its upload was under way")
@@ -279,7 +311,7 @@ class OpenFile:
     async def _start_over(self) -> None:
         """Drop everything written so far: the file becomes empty."""
         self._raise_error()
-        await self._end_session()
+        await self._end_upload()
         if self.content is not None:
             self._engines.memory.release(self.content.buffered)
         self.content = FileContent()
@@ -292,7 +324,7 @@ class OpenFile:
 
     @property
     def _current_error(self) -> Exception | None:
-        return self.error or (None if self._session is None else self._session.error)
+        return self.error or (None if self._upload is None else self._upload.error)
 
     def _raise_error(self) -> None:
         self.error = self._current_error
@@ -301,31 +333,22 @@ class OpenFile:
 
     def _send_full_parts(self, content: FileContent, position: int) -> None:
         """Send the full parts of the run around *position*, the only one that has grown."""
-        while (stop := content.full_run_at(position, self._part_size())) is not None:
+        while (stop := content.full_run_at(position, self._part_size)) is not None:
             self._send(content.advance(stop), last=False)
 
+    @property
     def _part_size(self) -> int:
-        config = self._engines.config
-        number = 1 if self._session is None else self._session.submitted + 1
-        return part_size_for(
-            number, smallest=config.part_size, ceiling=config.memory // _PARTS_IN_BUDGET
-        )
+        parts = 0 if self._upload is None else self._upload.parts
+        return next_part_size(self._engines.config, parts)
 
     def _send(self, pieces: list[Piece], *, last: bool) -> None:
-        if self._session is None:
-            self._session = self._new_session()
-        for part in plan_parts(pieces, part_size=self._part_size(), last=last):
-            self._session.submit(part)
-
-    def _new_session(self) -> UploadSession:
-        target = self._target(with_mtime=self._explicit_mtime)
-        self._initiated_as = target.properties
-        engines = self._engines
-        session = UploadSession(
-            engines.client, engines.memory, target, parallel=engines.config.parallel
-        )
-        engines.nursery.start_soon(session.run)
-        return session
+        if self._upload is None:
+            engines = self._engines
+            target = self._target(with_mtime=self._explicit_mtime)
+            self._upload = FileUpload(
+                engines.client, engines.memory, engines.nursery, target, engines.config
+            )
+        self._upload.send(pieces, last=last)
 
     def _target(self, *, with_mtime: bool) -> UploadTarget:
         namespace, base = self._engines.namespace, self.node.object
@@ -347,16 +370,16 @@ class OpenFile:
             return
         self.node.attributes = self.attributes
         self._modified_ns = None
-        if self._session is None and self.content.size <= self._part_size():
+        if self._upload is None and self.content.size <= self._part_size:
             self._committed(await self._put(self.content))
             return
-        info = await self._complete(self.content)
+        made, initial = await self._complete(self.content)
         try:
-            info = await self._seen(info)
-            info = await self._with_late_attributes(info)
+            made = await self._seen(made)
+            made = await self._with_late_attributes(made, initial)
         finally:
             # Whatever became of the rest: the content is stored, and nothing of it left here.
-            self._committed(info)
+            self._committed(made)
 
     def _committed(self, info: ObjectInfo) -> None:
         self._forget_content()
@@ -380,21 +403,24 @@ class OpenFile:
         engines.memory.arrive(buffered)
         return _info(target, stored, size)
 
-    async def _complete(self, content: FileContent) -> ObjectInfo:
-        """Send the rest and complete. If that fails, nothing of it can be sent again."""
+    async def _complete(self, content: FileContent) -> tuple[ObjectInfo, ObjectProperties]:
+        """Send the rest and complete. If that fails, nothing of it can be sent again.
+
+        Returns the object, and the properties that were named when its upload began.
+        """
         size = content.size
         self._send(content.advance(size), last=True)
-        session = self._session
-        assert session is not None
+        assert self._upload is not None
+        target = self._upload.target
         try:
-            stored = await session.complete()
+            stored = await self._upload.complete()
         except BaseException as error:
-            interrupted = UploadFailed(session.key, "interrupted")
+            interrupted = UploadFailed(target.key, "interrupted")
             self.error = error if isinstance(error, UploadFailed) else interrupted
             raise
         finally:
-            await self._end_session()
-        return _info(session.target, stored, size)
+            await self._end_upload()
+        return _info(target, stored, size), target.properties
 
     async def _seen(self, made: ObjectInfo) -> ObjectInfo:
         """The new object as COS shows it: its Last-Modified is the mtime if none was set."""
@@ -404,10 +430,12 @@ class OpenFile:
             _log.warning("object not seen after upload key=%s error=%s", made.key, error)
             return made
 
-    async def _with_late_attributes(self, info: ObjectInfo) -> ObjectInfo:
+    async def _with_late_attributes(
+        self, info: ObjectInfo, initial: ObjectProperties
+    ) -> ObjectInfo:
         """Metadata is fixed when an upload begins; what was changed since costs a copy."""
         wanted = self._target(with_mtime=self._explicit_mtime).properties
-        if wanted == self._initiated_as:
+        if wanted == initial:
             return info
         stored = await copy_object(self._engines.client, info, info.key, wanted)
         return replace(
@@ -425,10 +453,10 @@ class OpenFile:
         self._modified_ns = None
         self._explicit_mtime = False
 
-    async def _end_session(self) -> None:
-        if self._session is not None:
-            session, self._session = self._session, None
-            await session.abort()
+    async def _end_upload(self) -> None:
+        if self._upload is not None:
+            upload, self._upload = self._upload, None
+            await upload.end()
 
 
 def _info(target: UploadTarget, stored: StoredObject, size: int) -> ObjectInfo:

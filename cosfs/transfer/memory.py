@@ -7,8 +7,11 @@ Knows neither files nor COS: those who hold bytes register how they can let go o
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Final
 
 import trio
+
+_KEPT_SHARE: Final = 8
 
 
 @dataclass(slots=True, eq=False)
@@ -30,6 +33,7 @@ class MemoryLimiter:
         self.limit = limit
         self.used = 0
         self.leaving = 0
+        self._kept = 0
         self._waiters: deque[_Waiter] = deque()
         self._serving = False
         self._reclaim: Callable[[int], int] = lambda _size: 0
@@ -78,6 +82,21 @@ class MemoryLimiter:
         except trio.Cancelled:
             self._abandon(waiter)
             raise
+
+    def try_keep(self, size: int) -> bool:
+        """Take *size* bytes for as long as their holder likes: an eighth of the budget in all.
+
+        Return them with ``release_kept``. Does not yield.
+        """
+        if self._kept + size > self.limit // _KEPT_SHARE or not self.try_acquire(size):
+            return False
+        self._kept += size
+        return True
+
+    def release_kept(self, size: int) -> None:
+        """Return *size* bytes that were kept. Does not yield."""
+        self._kept -= size
+        self.release(size)
 
     def release(self, size: int) -> None:
         """Return *size* bytes and serve the first waiters. Does not yield."""

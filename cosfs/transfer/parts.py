@@ -12,6 +12,7 @@ from typing import Final
 from cosfs.cos.model import MAX_PART_SIZE, MIN_PART_SIZE, ByteRange
 
 _GROWTH_INTERVAL: Final = 1000  # parts of one size, before the size doubles
+PARTS_IN_BUDGET: Final = 4  # a part grows to this share of the memory at most
 COPY_PART_SIZE: Final = 1 << 30  # under COS's 5 GiB, so that big copies run in parallel
 
 

@@ -35,6 +35,7 @@ from cosfs.transfer.parts import (
     Hole,
     Piece,
     PlannedPart,
+    SendPart,
     buffered_size,
 )
 
@@ -125,6 +126,7 @@ class UploadSession:
         self._parallel = parallel
         self._upload_id: UploadId | None = None
         self._parts: dict[int, Part] = {}
+        self._new_first: SendPart | None = None
         self._stored: StoredObject | None = None
         self._jobs, self._taken_jobs = trio.open_memory_channel[tuple[int, PlannedPart]](MAX_PARTS)
         self._scope = trio.CancelScope()
@@ -172,6 +174,10 @@ class UploadSession:
         else:
             self._memory.arrive(buffered_size(part))
 
+    def replace_first(self, part: SendPart) -> None:
+        """Send part 1 anew, as *part*, before completing. Its bytes stay the caller's."""
+        self._new_first = part
+
     def finish(self) -> None:
         """Say that no part follows; ``run`` returns when those on their way are done."""
         self._jobs.close()
@@ -202,8 +208,11 @@ class UploadSession:
 
     async def _complete(self) -> None:
         assert self._upload_id is not None
-        parts = [self._parts[number] for number in sorted(self._parts)]
         try:
+            # Not before all others are there: the old part 1 could arrive after the new one.
+            if self._new_first is not None:
+                self._parts[1] = await self._store(1, self._new_first)
+            parts = [self._parts[number] for number in sorted(self._parts)]
             self._stored = await self._client.complete_multipart_upload(
                 self.key, self._upload_id, parts, crc64=_combined_crc64(parts)
             )

@@ -240,9 +240,9 @@ async def test_removed_file_says_that_what_was_sent_is_gone(files: Files) -> Non
     await files.fs.unlink(files.root, "f")
 
     with pytest.raises(StaleFile):
-        await files.fs.read(handle, 0, 10)
+        await files.fs.read(handle, PART, 10)
     with pytest.raises(StaleFile):
-        await handle.file.write(0, b"x")
+        await handle.file.write(PART, b"x")
     await files.close(handle)
 
 
