@@ -30,7 +30,7 @@ def mount(emulator: EmulatorProcess) -> Iterator[Mounted]:
     [
         "probability=0.1 status=503 code=SlowDown",
         "probability=0.05 reset\nprobability=0.05 lose\nprobability=0.05 cut=1000",
-        "operation=UploadPart every=5 corrupt\noperation=PutObject every=5 corrupt",
+        "operation=UploadPart every=20 corrupt\noperation=PutObject every=5 corrupt",
         "operation=CompleteMultipartUpload every=2 error_in_200 code=InternalError",
         "operation=CopyObject every=2 error_in_200 code=InternalError",
     ],
