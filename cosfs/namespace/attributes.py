@@ -196,6 +196,15 @@ class AttributeCodec:
             return pinned if _size(pinned) <= MAX_METADATA_BYTES else metadata
         return metadata
 
+    def shown(self, attributes: Attributes) -> Attributes:
+        """What the mount's overrides make of *attributes*."""
+        return replace(
+            attributes,
+            mode=self._shown_mode(attributes.mode),
+            uid=_or(self._uid_override, attributes.uid),
+            gid=_or(self._gid_override, attributes.gid),
+        )
+
     def _shown_mode(self, mode: int) -> int:
         return mode & ~(self._hidden & 0o777)
 
@@ -228,6 +237,15 @@ _KINDS: Final = frozenset(
     }
 )
 _OWN_NAMES: Final = frozenset({MODE, UID, GID, MTIME, MTIME_NS, CTIME_NS, ATIME_NS})
+
+
+def without_privileges(mode: int) -> int:
+    """*mode* without the bits that lend the owner's and the group's rights to who runs the file.
+
+    S_ISGID without S_IXGRP means something else, mandatory locking, and stays: inode(7).
+    """
+    dropped = stat.S_ISUID | (stat.S_ISGID if mode & stat.S_IXGRP else 0)
+    return mode & ~dropped
 
 
 def content_type_for(name: str) -> str:

@@ -5,7 +5,6 @@ nodes are changed by their owner alone; a node keeps its type. Between awaits no
 what COS is known to hold agree.
 """
 
-import time
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +23,7 @@ from cosfs.namespace.listings import (
     split_key,
 )
 from cosfs.namespace.lookups import Finder, Found
+from cosfs.namespace.times import RecentTimes
 
 ENTRIES_AT_ONCE: Final = 1000  # about 7 ms; other tasks run in between
 
@@ -48,6 +48,7 @@ class NamespaceReader:
         self.codec = codec
         self._prefix = prefix
         self._listings = ListingCache(ttl_s)
+        self._times = RecentTimes()
         self._finder = Finder(client, codec, self._listings)
 
     def key_of(self, node: Node) -> Key:
@@ -196,7 +197,8 @@ class NamespaceReader:
         node.object = found.info
         node.checked = max(node.checked, found.checked)
         if not node.dirty:
-            node.attributes = _with_late(found.attributes, node)
+            known = _with_late(found.attributes, node)
+            node.attributes = self._times.shown(self.key_of(node), known)
 
     def _holds_pending(self, node: Node) -> bool:
         """Whether files below exist in this mount alone, and so their directory does."""
@@ -251,8 +253,10 @@ class NamespaceReader:
 
 
 def _with_late(attributes: Attributes, node: Node) -> Attributes:
-    """What COS knows, with what it is to be told yet."""
-    return attributes if node.late is None else node.late.apply(attributes, time.time_ns())
+    """What COS knows, with what it is to be told yet; the inode shows since when that is so."""
+    if node.late is None:
+        return attributes
+    return node.late.apply(attributes, node.attributes.ctime_ns)
 
 
 def checked_key(text: str) -> Key:

@@ -59,8 +59,9 @@ class Namespace(NamespaceReader):
         self._prefix_below(parent, name)
         if self.inodes.child(parent, name) is not None:
             raise EntryExists(f"{name!r} is there already")
-        node = self.inodes.add(parent, name, attributes)
+        node = self.inodes.add(parent, name, self._as_made_in(parent, attributes))
         node.pending = True
+        self._entries_changed(parent)
         return node
 
     def committed(self, node: Node, info: ObjectInfo) -> None:
@@ -80,11 +81,15 @@ class Namespace(NamespaceReader):
         """PUT the marker. Raises EntryExists."""
         if await self._find_child(parent, name) is not None:
             raise EntryExists(f"{name!r} is there already")
-        attributes = new_attributes(stat.S_IFDIR | stat.S_IMODE(mode), uid, gid)
+        attributes = self._as_made_in(
+            parent, new_attributes(stat.S_IFDIR | stat.S_IMODE(mode), uid, gid)
+        )
         prefix = checked_key(f"{self.key_of(parent)}{name}/")
         info = await self._put_marker(prefix, attributes, NEW_DIRECTORY)
         with self._listings.request() as began:
             self._listings.store(prefix, {}, began)
+        self._times.stored(prefix)
+        self._entries_changed(parent)
         return self._adopt(parent, name, self._found(info))
 
     async def remove_file(self, node: Node) -> None:
@@ -105,6 +110,7 @@ class Namespace(NamespaceReader):
         await self._mover.delete(self._markers(node))
         self._listings.drop(self.key_of(node))
         self._unlink(node)
+        self._times.stored(self.key_of(node))
 
     async def rename(
         self, node: Node, new_parent: Node, new_name: str, *, replace: bool = True
@@ -144,8 +150,14 @@ class Namespace(NamespaceReader):
         """
         before = node.attributes
         node.attributes = change.apply(before, time.time_ns())
-        in_commit = node.unlinked or node.pending or node.dirty
-        if node.attributes is not before and not in_commit and self.key_of(node):
+        if node.attributes is before:
+            self._touch(node)  # chmod(2) to the same mode changes the inode all the same
+            return
+        if node.unlinked:
+            return
+        if change.mtime_ns is not None:
+            self._times.mtime_set(self.key_of(node))
+        if not node.pending and not node.dirty and self.key_of(node):
             node.late = change if node.late is None else node.late.then(change)
 
     async def store_attributes(self, node: Node) -> None:
@@ -199,13 +211,16 @@ class Namespace(NamespaceReader):
             raise NoSuchEntry(f"{node.name!r} is gone")
         if node.late is late:
             node.late = None
-        # From here on the target is replaced, even if the source cannot be deleted.
         self._note(made)
-        occupant = self.inodes.child(new_parent, new_name)
-        if occupant is not None and not occupant.pending:
-            self._settle(occupant, self._found(made))
-        await self._keep_directory(node)
-        await self._client.delete_object(source.key)
+        try:
+            await self._keep_directory(node)
+            await self._client.delete_object(source.key)
+        except BaseException:
+            # Both names are there, and the target is replaced all the same.
+            occupant = self.inodes.child(new_parent, new_name)
+            if occupant is not None and not occupant.pending:
+                self._settle(occupant, self._found(made))
+            raise
         self._relocate(node, new_parent, new_name)
         self._settle(node, self._found(made))
 
@@ -231,6 +246,7 @@ class Namespace(NamespaceReader):
         finally:
             self._listings.drop(source)
             self._listings.drop(destination)
+        self._times.moved(source, destination)
         self._relocate(node, new_parent, new_name)
         self._note_moved(node, made)
 
@@ -269,10 +285,15 @@ class Namespace(NamespaceReader):
     def _relocate(self, node: Node, new_parent: Node, new_name: str) -> None:
         """Give the node its new name, here and in the listings, over whatever has it now."""
         self._note_removed(node)
+        assert node.parent is not None, node
         occupant = self.inodes.child(new_parent, new_name)
         if occupant is not None:
             self.inodes.unlink(occupant)
+            self._touch(occupant)
+        self._entries_changed(node.parent)
+        self._entries_changed(new_parent)
         self.inodes.move(node, new_parent, new_name)
+        self._touch(node)
 
     async def _leave_replaced(self, node: Node) -> None:
         """Delete the object that a pending file has hidden, as its name is free from now on."""
@@ -330,6 +351,7 @@ class Namespace(NamespaceReader):
             properties = replace(stored.properties, metadata=metadata)
             info = await self._mover.rewrite(stored, key, properties)
             self._note(info)
+        self._times.stored(key)
         self._settle(node, self._found(info))
 
     async def _put_marker(
@@ -366,7 +388,31 @@ class Namespace(NamespaceReader):
     def _unlink(self, node: Node) -> None:
         self._note_removed(node)
         node.late = None
+        assert node.parent is not None, node
+        self._entries_changed(node.parent)
         self.inodes.unlink(node)
+        self._touch(node)
+
+    def _as_made_in(self, parent: Node, attributes: Attributes) -> Attributes:
+        """Those of a new entry: a setgid directory gives its group on, as inode(7) has it."""
+        if parent.attributes.mode & stat.S_ISGID:
+            inherited = stat.S_ISGID if attributes.is_directory else 0
+            attributes = replace(
+                attributes, gid=parent.attributes.gid, mode=attributes.mode | inherited
+            )
+        return self.codec.shown(attributes)
+
+    def _entries_changed(self, directory: Node) -> None:
+        now = time.time_ns()
+        self._times.entries_changed(self.key_of(directory), now)
+        directory.attributes = replace(directory.attributes, mtime_ns=now, ctime_ns=now)
+
+    def _touch(self, node: Node) -> None:
+        """The inode was changed in a way that COS does not store."""
+        now = time.time_ns()
+        node.attributes = replace(node.attributes, ctime_ns=now)
+        if not node.unlinked:
+            self._times.changed(self.key_of(node), now)
 
 
 def _as_listed(info: ObjectInfo) -> ListedObject:
