@@ -17,7 +17,7 @@ from cosfs.errors import CosfsError, FilesLost, IsADirectory, NotADirectory
 from cosfs.fs.handles import DirectoryHandle, FileHandle
 from cosfs.fs.lateattributes import LateAttributes
 from cosfs.fs.openfile import Engines, OpenFile
-from cosfs.namespace.attributes import AttributeChange, Attributes
+from cosfs.namespace.attributes import AttributeChange, Attributes, without_privileges
 from cosfs.namespace.inodes import Node
 from cosfs.transfer.prefetch import Prefetcher
 
@@ -87,7 +87,7 @@ class Filesystem:
         return self.known_attributes(node)
 
     async def open(
-        self, node: Node, *, writable: bool, pid: int, truncate: bool = False
+        self, node: Node, *, writable: bool, pid: int, uid: int = 0, truncate: bool = False
     ) -> FileHandle:
         """Open a file, as COS has it now (close-to-open). Raises NoSuchEntry if it is gone."""
         if node.is_directory:
@@ -96,10 +96,11 @@ class Filesystem:
         recent &= self._looked_up is node
         self._looked_up = None
         await self.namespace.refresh(node, force=not recent)
-        handle = self._open(node, writable=writable, pid=pid)
+        handle = self._open(node, writable=writable, pid=pid, uid=uid)
         if truncate:
             try:
                 await handle.file.truncate(0)
+                await self._drop_privileges(handle)
             except BaseException:
                 await self.release(handle)  # nobody else will: nobody knows of it
                 raise
@@ -108,14 +109,19 @@ class Filesystem:
     def create(self, parent: Node, name: str, attributes: Attributes, *, pid: int) -> FileHandle:
         """Make a file that COS learns of when it is committed. Does not yield."""
         node = self.namespace.create(parent, name, attributes)
-        handle = self._open(node, writable=True, pid=pid)
+        handle = self._open(node, writable=True, pid=pid, uid=attributes.uid)
         handle.file.begin_new()
         return handle
 
     async def read(self, handle: FileHandle, offset: int, size: int) -> bytes:
         if size == 0:
             return b""
-        return await handle.file.read(ByteRange(offset, offset + size), handle.prefetcher)
+        span = ByteRange(offset, offset + size)
+        return await handle.file.read(span, handle.prefetcher, epoch=handle.epoch)
+
+    async def write(self, handle: FileHandle, offset: int, data: bytes) -> None:
+        await handle.file.write(offset, data)
+        await self._drop_privileges(handle)
 
     async def flush(self, handle: FileHandle) -> None:
         """One descriptor of the handle is being closed: commit, and raise what went wrong.
@@ -159,7 +165,8 @@ class Filesystem:
     async def read_link(self, node: Node) -> str:
         file = self._hold(node)
         try:
-            target = await file.read(ByteRange(0, PATH_MAX), self._prefetcher())
+            span = ByteRange(0, PATH_MAX)
+            target = await file.read(span, self._prefetcher(), epoch=file.epoch)
         finally:
             await self._let_go(file)
         return target.decode(errors="replace")
@@ -188,7 +195,7 @@ class Filesystem:
         node = await self.namespace.lookup(parent, name)
         if node.is_directory:
             raise IsADirectory(f"{name!r} is a directory")
-        async with self._held([node], commit=False):
+        async with self._held([], dropping=[node]):
             await self.namespace.remove_file(node)
 
     async def remove_directory(self, parent: Node, name: str) -> None:
@@ -207,8 +214,10 @@ class Filesystem:
         moving = [file.node for file in self._files.values() if _is_below(file.node, node)]
         target = self.namespace.inodes.child(new_parent, new_name)
         replaced = [] if target is None or target is node else [target]
-        async with self._held(moving, commit=True), self._held(replaced, commit=False):
+        async with self._held(moving, dropping=replaced) as held:
             await self.namespace.rename(node, new_parent, new_name, replace=replace)
+            for file in held:
+                file.changed_here()
 
     async def close(self) -> None:
         """Commit everything that is still dirty.
@@ -224,11 +233,22 @@ class Filesystem:
         if lost:
             raise FilesLost(list(lost))
 
-    def _open(self, node: Node, *, writable: bool, pid: int) -> FileHandle:
+    def _open(self, node: Node, *, writable: bool, pid: int, uid: int) -> FileHandle:
         file = self._hold(node)
-        handle = FileHandle(next(self._numbers), file, self._prefetcher(), pid, writable)
+        handle = FileHandle(
+            next(self._numbers), file, self._prefetcher(), pid, writable, uid, file.epoch
+        )
         self._handles[handle.number] = handle
         return handle
+
+    async def _drop_privileges(self, handle: FileHandle) -> None:
+        """What anybody but root has changed runs as its owner or group no more.
+
+        The kernel sees to that itself, but for direct I/O and for O_TRUNC.
+        """
+        mode = handle.file.node.attributes.mode
+        if handle.uid != 0 and without_privileges(mode) != mode:
+            await handle.file.change_attributes(AttributeChange(mode=without_privileges(mode)))
 
     def _prefetcher(self) -> Prefetcher:
         config = self._engines.config
@@ -286,18 +306,26 @@ class Filesystem:
             async with file.held(commit=False):
                 if not node.dirty:
                     await self.namespace.store_attributes(node)
+                    file.changed_here()
         finally:
             await self._let_go(file)
 
     @asynccontextmanager
-    async def _held(self, nodes: list[Node], *, commit: bool) -> AsyncIterator[None]:
-        """Hold the open ones among *nodes*, always in the same order."""
+    async def _held(
+        self, moving: list[Node], *, dropping: list[Node]
+    ) -> AsyncIterator[list[OpenFile]]:
+        """Hold the open files among both; those that move are committed, the others lose a name.
+
+        Always in the order of their inodes: two renames that wait for each other would never end.
+        """
         async with AsyncExitStack() as stack:
-            for node in sorted(nodes, key=lambda node: node.inode):
+            held = []
+            for node in sorted([*moving, *dropping], key=lambda node: node.inode):
                 file = self._files.get(node)
                 if file is not None:
-                    await stack.enter_async_context(file.held(commit=commit))
-            yield
+                    await stack.enter_async_context(file.held(commit=node not in dropping))
+                    held.append(file)
+            yield held
 
     def _press(self) -> None:
         """Memory is short: let the longest buffered runs leave before they fill a part."""

@@ -10,13 +10,18 @@ from cosfs.transfer.prefetch import Prefetcher
 
 @dataclass(slots=True, eq=False)
 class FileHandle:
-    """One open of a file; *pid* is the thread that opened it."""
+    """One open of a file; *pid* is the thread that opened it, *uid* its user.
+
+    *epoch* is the file's when it was opened: the handle reads no object that others stored since.
+    """
 
     number: int
     file: OpenFile
     prefetcher: Prefetcher
     pid: int
     writable: bool
+    uid: int
+    epoch: int
 
 
 @dataclass(slots=True, eq=False)

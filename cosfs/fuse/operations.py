@@ -117,8 +117,8 @@ class Operations(pyfuse3.Operations):
         rdev: int,
         ctx: RequestContext,
     ) -> EntryAttributes:
-        if not stat.S_ISREG(mode):
-            raise NotPermitted(f"{name!r}: COS holds files only, no devices, pipes or sockets")
+        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
+            raise NotPermitted(f"{name!r}: a device is of this machine, a bucket is not")
         handle = self._create(parent_inode, name, mode, ctx)
         entry = self._remembered(handle.file.node)
         try:
@@ -180,7 +180,11 @@ class Operations(pyfuse3.Operations):
         known = self._fs.known_attributes(node)
         writable = flags & os.O_ACCMODE != os.O_RDONLY
         handle = await self._fs.open(
-            node, writable=writable, truncate=bool(flags & os.O_TRUNC), pid=ctx.pid
+            node,
+            writable=writable,
+            truncate=bool(flags & os.O_TRUNC),
+            pid=ctx.pid,
+            uid=ctx.uid,
         )
         if self._fs.known_attributes(node) != known:
             pyfuse3.invalidate_inode(inode, attr_only=True)
@@ -204,7 +208,7 @@ class Operations(pyfuse3.Operations):
 
     @handler
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
-        await self._fs.handle(fh).file.write(off, buf)
+        await self._fs.write(self._fs.handle(fh), off, buf)
         return len(buf)
 
     @handler
@@ -274,7 +278,8 @@ class Operations(pyfuse3.Operations):
     def _create(
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext
     ) -> FileHandle:
-        attributes = new_attributes(stat.S_IFREG | stat.S_IMODE(mode), ctx.uid, ctx.gid)
+        kind = stat.S_IFMT(mode) or stat.S_IFREG
+        attributes = new_attributes(kind | stat.S_IMODE(mode), ctx.uid, ctx.gid)
         return self._fs.create(self._fs.node(parent_inode), _text(name), attributes, pid=ctx.pid)
 
     def _remembered(self, node: Node) -> EntryAttributes:
@@ -323,7 +328,7 @@ def _packed(node: Node, attributes: Attributes) -> EntryAttributes:
     entry.st_ino = InodeT(node.inode)
     entry.generation = 0
     entry.st_mode = ModeT(attributes.mode)
-    entry.st_nlink = 2 if attributes.is_directory else 1
+    entry.st_nlink = 0 if node.unlinked else 2 if attributes.is_directory else 1
     entry.st_uid = attributes.uid
     entry.st_gid = attributes.gid
     entry.st_rdev = 0
