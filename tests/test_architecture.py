@@ -48,6 +48,7 @@ _CATCH_ALL: Final = (
     "fuse/errnos.py",
     "cli/",
     "fs/filesystem.py",
+    "fs/lateattributes.py",
     "transfer/blocks.py",
     "transfer/upload.py",
 )

@@ -16,6 +16,7 @@ from cosfs.cos.model import MIN_PART_SIZE, ByteRange
 from cosfs.errors import CosfsError, FilesLost, IsADirectory, NotADirectory
 from cosfs.fs.handles import DirectoryHandle, FileHandle
 from cosfs.fs.lateattributes import LateAttributes
+from cosfs.fs.moving import is_below
 from cosfs.fs.openfile import Engines, OpenFile
 from cosfs.namespace.attributes import AttributeChange, Attributes, without_privileges
 from cosfs.namespace.inodes import Node
@@ -46,6 +47,7 @@ class Filesystem:
         self._numbers = itertools.count(1)
         self._looked_up: Node | None = None  # by the latest lookup, if no open followed it
         self._lost: list[str] = []  # files whose loss no call could tell
+        self._moving = engines.moving
         self._late = LateAttributes(self.namespace.inodes, self._store_attributes, engines.nursery)
         engines.memory.on_shortage(press=self._press)
 
@@ -145,31 +147,31 @@ class Filesystem:
         await self._let_go(handle.file)
 
     async def make_symlink(
-        self, parent: Node, name: str, target: str, attributes: Attributes
+        self, parent: Node, name: str, target: bytes, attributes: Attributes
     ) -> Node:
         """Store a symlink: a file whose content is its target.
 
         The node is remembered for the kernel already: it would end with its handle otherwise.
         """
+        await self._moving.settled(parent)
         node = self.namespace.create(parent, name, attributes)
         file = self._hold(node)
         try:
             file.begin_new()
-            await file.write(0, target.encode())
+            await file.write(0, target)
             await file.commit()
             self.namespace.inodes.remember(node)
         finally:
             await self._let_go(file)
         return node
 
-    async def read_link(self, node: Node) -> str:
+    async def read_link(self, node: Node) -> bytes:
         file = self._hold(node)
         try:
             span = ByteRange(0, PATH_MAX)
-            target = await file.read(span, self._prefetcher(), epoch=file.epoch)
+            return await file.read(span, self._prefetcher(), epoch=file.epoch)
         finally:
             await self._let_go(file)
-        return target.decode(errors="replace")
 
     async def open_directory(self, node: Node) -> DirectoryHandle:
         if not node.is_directory:
@@ -190,8 +192,15 @@ class Filesystem:
         handle = self._directories.pop(number)
         self.namespace.inodes.unpin(handle.directory)
 
+    async def make_directory(
+        self, parent: Node, name: str, *, mode: int, uid: int, gid: int
+    ) -> Node:
+        await self._moving.settled(parent)
+        return await self.namespace.make_directory(parent, name, mode=mode, uid=uid, gid=gid)
+
     async def unlink(self, parent: Node, name: str) -> None:
         """Remove a file's name; those who have it open keep it, and it leaves nothing on COS."""
+        await self._moving.settled(parent)
         node = await self.namespace.lookup(parent, name)
         if node.is_directory:
             raise IsADirectory(f"{name!r} is a directory")
@@ -199,6 +208,7 @@ class Filesystem:
             await self.namespace.remove_file(node)
 
     async def remove_directory(self, parent: Node, name: str) -> None:
+        await self._moving.settled(parent)
         node = await self.namespace.lookup(parent, name)
         if not node.is_directory:
             raise NotADirectory(f"{name!r} is not a directory")
@@ -208,13 +218,17 @@ class Filesystem:
         self, parent: Node, name: str, new_parent: Node, new_name: str, *, replace: bool
     ) -> None:
         """Rename a file or a directory; what is being written below is committed first."""
+        await self._moving.settled(parent)
+        await self._moving.settled(new_parent)
         node = await self.namespace.lookup(parent, name)
-        if node.is_directory:
-            await self._late.store_all()
-        moving = [file.node for file in self._files.values() if _is_below(file.node, node)]
         target = self.namespace.inodes.child(new_parent, new_name)
-        replaced = [] if target is None or target is node else [target]
-        async with self._held(moving, dropping=replaced) as held:
+        dropping = [] if target is None or target is node else [target]
+        async with AsyncExitStack() as stack:
+            if node.is_directory:
+                await self._late.store_all()
+                stack.enter_context(self._moving.moving(node))
+            moving = [file.node for file in self._files.values() if is_below(file.node, node)]
+            held = await stack.enter_async_context(self._held(moving, dropping=dropping))
             await self.namespace.rename(node, new_parent, new_name, replace=replace)
             for file in held:
                 file.changed_here()
@@ -301,6 +315,7 @@ class Filesystem:
 
     async def _store_attributes(self, node: Node) -> None:
         """Store attributes that were collected; a commit under way goes first."""
+        await self._moving.settled(node)
         file = self._hold(node)
         try:
             async with file.held(commit=False):
@@ -334,10 +349,3 @@ class Filesystem:
             if file is None or file.longest_sendable < MIN_PART_SIZE:
                 return
             file.send_early()
-
-
-def _is_below(node: Node, top: Node) -> bool:
-    current: Node | None = node
-    while current is not None and current is not top:
-        current = current.parent
-    return current is top

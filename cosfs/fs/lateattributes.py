@@ -62,5 +62,7 @@ class LateAttributes:
     async def _store_or_log(self, node: Node) -> None:
         try:
             await self._store(node)
-        except CosfsError as error:
-            _log.error("attributes lost name=%s error=%s", node.name, error)
+        except Exception as error:  # noqa: BLE001 - a bug here must not end the mount
+            bug = None if isinstance(error, CosfsError) else error
+            _log.error("attributes lost name=%s error=%s", node.name, error, exc_info=bug)
+            node.late = None  # what failed for good is not tried for ever

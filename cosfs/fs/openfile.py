@@ -8,7 +8,7 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import trio
 
@@ -25,7 +25,8 @@ from cosfs.errors import (
 )
 from cosfs.fs.content import FileContent
 from cosfs.fs.fileupload import FileUpload, next_part_size
-from cosfs.namespace.attributes import AttributeChange, Attributes, content_type_for
+from cosfs.fs.moving import MovingDirectories
+from cosfs.namespace.attributes import MTIME, AttributeChange, Attributes, content_type_for
 from cosfs.namespace.inodes import NEVER, Node
 from cosfs.namespace.tree import Namespace
 from cosfs.transfer.blocks import BlockCache, Version
@@ -48,6 +49,7 @@ class Engines:
     blocks: BlockCache
     config: TransferConfig
     nursery: trio.Nursery  # the mount's: upload sessions outlive the call that began them
+    moving: MovingDirectories = field(default_factory=MovingDirectories)
 
 
 class OpenFile:
@@ -71,6 +73,8 @@ class OpenFile:
         self._engines = engines
         self._lock = trio.Lock()
         self._upload: FileUpload | None = None
+        self._epoch = 0  # how often somebody else replaced the object while it was open
+        self._own = self._version()  # the version that the epoch is about
         self._modified_ns: int | None = None  # of the last write, until attributes say otherwise
         self._explicit_mtime = False  # set by utimens, and nothing written since
         self._written = False  # since it was made or emptied
@@ -108,30 +112,48 @@ class OpenFile:
         changed_ns = max(self._modified_ns, attributes.ctime_ns)
         return replace(attributes, mtime_ns=self._modified_ns, ctime_ns=changed_ns)
 
+    @property
+    def epoch(self) -> int:
+        """Another number once somebody else has replaced the object."""
+        if self._version() != self._own:
+            self._epoch += 1
+            self._own = self._version()
+        return self._epoch
+
+    def changed_here(self) -> None:
+        """Say that this mount itself has just changed the object's key, ETag or metadata."""
+        self._own = self._version()
+
     def begin_new(self) -> None:
         """Make it a new, empty file, to be stored even if nothing is written."""
         self._edit()
 
-    async def read(self, span: ByteRange, prefetcher: Prefetcher) -> bytes:
+    async def read(self, span: ByteRange, prefetcher: Prefetcher, *, epoch: int) -> bytes:
         """The bytes of *span* that exist; fewer at the end of the file.
 
-        Raises StaleFile when the object was replaced or removed elsewhere meanwhile.
+        Raises StaleFile when somebody else replaced or removed the object since *epoch*.
         """
         while True:
+            self._require(epoch)
             if self._is_sent(span.start):
                 if self._keeps(span.stop):
                     return self._read_kept(span)
-                async with self._lock:
+                async with self._turn():
                     await self._seal_below(span.start)
             # After the seal, which makes a new version, and before anything else can.
             version = self._version()
             try:
                 return await self._read(version, span, prefetcher)
             except (PreconditionFailed, NotFound) as error:
+                self._require(epoch)
                 if version == self._version():
                     raise StaleFile(
                         f"{self.node.name!r} was replaced while it was read"
                     ) from error
+
+    def _require(self, epoch: int) -> None:
+        if self.epoch != epoch:
+            raise StaleFile(f"{self.node.name!r} was replaced since it was opened")
 
     async def write(self, offset: int, data: bytes) -> None:
         """Put *data* at *offset*; waits only for memory, and for a commit under way."""
@@ -142,7 +164,7 @@ class OpenFile:
             await memory.acquire(len(data))
         unused = len(data)
         try:
-            await self._acquire_lock()
+            await self._take_turn()
             try:
                 unused -= await self._put_in(offset, data)
                 self._written = True
@@ -158,7 +180,7 @@ class OpenFile:
         """Cut or extend the file to *size* bytes."""
         if size > MAX_OBJECT_SIZE:
             raise FileTooLarge(f"{self.node.name!r}: COS holds {MAX_OBJECT_SIZE} bytes an object")
-        async with self._lock:
+        async with self._turn():
             if size == 0:
                 await self._start_over()
             content = await self._editable(size)
@@ -169,7 +191,7 @@ class OpenFile:
 
     async def change_attributes(self, change: AttributeChange) -> None:
         """Change the attributes, for the next commit to store if there is one to come."""
-        async with self._lock:
+        async with self._turn():
             if self.content is None:
                 self._engines.namespace.collect_attributes(self.node, change)
                 return
@@ -183,7 +205,7 @@ class OpenFile:
         Raises what COS answered. After a failed PUT the file stays dirty and may be committed
         again; after a failed upload its data is lost and every later call says so.
         """
-        async with self._lock:
+        async with self._turn():
             self._raise_error()
             try:
                 await self._commit()
@@ -198,7 +220,7 @@ class OpenFile:
         With *commit*, store first what the name's change could not carry along: all but a new
         file of which nothing has been sent yet.
         """
-        async with self._lock:
+        async with self._lock:  # not after renames of directories above: this may be for one
             if commit and (self._upload is not None or not self.node.pending):
                 self._raise_error()
                 await self._commit()
@@ -206,7 +228,7 @@ class OpenFile:
 
     async def discard(self) -> None:
         """Forget what is not stored; a file that never was is gone."""
-        async with self._lock:
+        async with self._turn():
             await self._end_upload()
             if self.content is not None:
                 self._forget_content()
@@ -277,8 +299,17 @@ class OpenFile:
         assert self._upload is not None
         return self._upload.read(span.start, span.size)
 
-    async def _acquire_lock(self) -> None:
-        """Without the scheduling round that ``async with`` costs every write."""
+    @asynccontextmanager
+    async def _turn(self) -> AsyncIterator[None]:
+        await self._take_turn()
+        try:
+            yield
+        finally:
+            self._lock.release()
+
+    async def _take_turn(self) -> None:
+        """Wait for renames of directories above, and for the lock; without yielding if free."""
+        await self._engines.moving.settled(self.node)
         try:
             self._lock.acquire_nowait()
         except trio.WouldBlock:
@@ -370,13 +401,12 @@ class OpenFile:
             return
         self.node.attributes = self.attributes
         self._modified_ns = None
-        if self._upload is None and self.content.size <= self._part_size:
-            self._committed(await self._put(self.content))
-            return
-        made, initial = await self._complete(self.content)
+        is_small = self._upload is None and self.content.size <= self._part_size
+        made = await (self._put(self.content) if is_small else self._complete(self.content))
         try:
-            made = await self._seen(made)
-            made = await self._with_late_attributes(made, initial)
+            if not is_small:
+                made = await self._seen(made)
+            made = await self._with_late_changes(made)
         finally:
             # Whatever became of the rest: the content is stored, and nothing of it left here.
             self._committed(made)
@@ -384,6 +414,7 @@ class OpenFile:
     def _committed(self, info: ObjectInfo) -> None:
         self._forget_content()
         self._engines.namespace.committed(self.node, info)
+        self.changed_here()
         _log.debug("file committed key=%s bytes=%d", info.key, info.size)
 
     async def _put(self, content: FileContent) -> ObjectInfo:
@@ -403,11 +434,8 @@ class OpenFile:
         engines.memory.arrive(buffered)
         return _info(target, stored, size)
 
-    async def _complete(self, content: FileContent) -> tuple[ObjectInfo, ObjectProperties]:
-        """Send the rest and complete. If that fails, nothing of it can be sent again.
-
-        Returns the object, and the properties that were named when its upload began.
-        """
+    async def _complete(self, content: FileContent) -> ObjectInfo:
+        """Send the rest and complete. If that fails, nothing of it can be sent again."""
         size = content.size
         self._send(content.advance(size), last=True)
         assert self._upload is not None
@@ -420,30 +448,30 @@ class OpenFile:
             raise
         finally:
             await self._end_upload()
-        return _info(target, stored, size), target.properties
+        return _info(target, stored, size)
 
     async def _seen(self, made: ObjectInfo) -> ObjectInfo:
-        """The new object as COS shows it: its Last-Modified is the mtime if none was set."""
+        """The new object with COS's Last-Modified, which is the mtime if none was set."""
         try:
-            return await self._engines.client.head_object(made.key)
+            shown = await self._engines.client.head_object(made.key)
         except CosError as error:
             _log.warning("object not seen after upload key=%s error=%s", made.key, error)
             return made
+        return replace(made, etag=shown.etag, modified_ns=shown.modified_ns)
 
-    async def _with_late_attributes(
-        self, info: ObjectInfo, initial: ObjectProperties
-    ) -> ObjectInfo:
-        """Metadata is fixed when an upload begins; what was changed since costs a copy."""
-        wanted = self._target(with_mtime=self._explicit_mtime).properties
-        if wanted == initial:
-            return info
-        stored = await copy_object(self._engines.client, info, info.key, wanted)
-        return replace(
-            info,
-            etag=stored.etag,
-            modified_ns=stored.modified_ns or time.time_ns(),
-            properties=wanted,
-        )
+    async def _with_late_changes(self, made: ObjectInfo) -> ObjectInfo:
+        """Key and metadata are fixed when an upload begins; what changed since costs a copy."""
+        client, target = self._engines.client, self._target(with_mtime=self._has_mtime(made))
+        if target.key == made.key and target.properties == made.properties:
+            return made
+        stored = await copy_object(client, made, target.key, target.properties)
+        if target.key != made.key:
+            await client.delete_object(made.key)
+        return replace(_info(target, stored, made.size), crc64=made.crc64)
+
+    def _has_mtime(self, made: ObjectInfo) -> bool:
+        """Whether the mtime is to be stored: it was set, or it is in the metadata already."""
+        return self._explicit_mtime or MTIME in made.properties.metadata
 
     def _forget_content(self) -> None:
         if self.content is not None:

@@ -92,7 +92,7 @@ class Operations(pyfuse3.Operations):
 
     @handler
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
-        return FileNameT((await self._fs.read_link(self._fs.node(inode))).encode())
+        return FileNameT(await self._fs.read_link(self._fs.node(inode)))
 
     @handler
     async def symlink(
@@ -104,7 +104,7 @@ class Operations(pyfuse3.Operations):
     ) -> EntryAttributes:
         attributes = new_attributes(stat.S_IFLNK | 0o777, ctx.uid, ctx.gid)
         node = await self._fs.make_symlink(
-            self._fs.node(parent_inode), _text(name), _text(target), attributes
+            self._fs.node(parent_inode), _text(name), target, attributes
         )
         return self._entry(node)
 
@@ -120,18 +120,17 @@ class Operations(pyfuse3.Operations):
         if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
             raise NotPermitted(f"{name!r}: a device is of this machine, a bucket is not")
         handle = self._create(parent_inode, name, mode, ctx)
-        entry = self._remembered(handle.file.node)
         try:
             await self._fs.fsync(handle)
+            return self._remembered(handle.file.node)
         finally:
             await self._fs.release(handle)
-        return entry
 
     @handler
     async def mkdir(
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext
     ) -> EntryAttributes:
-        node = await self._fs.namespace.make_directory(
+        node = await self._fs.make_directory(
             self._fs.node(parent_inode), _text(name), mode=mode, uid=ctx.uid, gid=ctx.gid
         )
         return self._remembered(node)

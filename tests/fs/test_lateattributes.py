@@ -4,7 +4,7 @@ import pytest
 import trio
 
 from cosfs.emulator.faults import Fault
-from cosfs.fs.lateattributes import MOMENT_S
+from cosfs.fs.lateattributes import MOMENT_S, LateAttributes
 from cosfs.namespace.attributes import AttributeChange
 from cosfs.namespace.inodes import Node
 from tests.support.engines import Files, asked, stored_metadata
@@ -141,3 +141,20 @@ async def test_more_changes_than_may_wait_are_stored_by_who_makes_them(files: Fi
     assert len(asked(files.api, "CopyObject")) == 300 - 256
     await files.fs.close()
     assert all(stored_metadata(files.api, f"f{n}")["mode"] == str(0o100600) for n in range(300))
+
+
+async def test_bug_in_storing_changes_ends_nothing_else(
+    files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    node = await stored_file(files, "f")
+
+    async def broken(_node: Node) -> None:
+        raise ZeroDivisionError
+
+    late = LateAttributes(files.fs.namespace.inodes, broken, files.engines.nursery)
+    files.fs.namespace.collect_attributes(node, CHMOD)
+    await late.collected(node)
+    await trio.sleep(1.5 * MOMENT_S)
+
+    assert "ZeroDivisionError" in caplog.text
+    assert node.late is None

@@ -1,0 +1,81 @@
+"""Files whose name or object changes while they are open."""
+
+import pytest
+import trio
+
+from cosfs.emulator.faults import Fault
+from cosfs.errors import StaleFile
+from cosfs.namespace.attributes import AttributeChange
+from tests.support.engines import MIB, PART, Files, some_bytes
+from tests.support.jumping import run_jumping
+
+pytestmark = pytest.mark.trio(run=run_jumping)
+
+
+async def test_handle_does_not_go_on_in_an_object_that_others_stored(files: Files) -> None:
+    await files.put("f", some_bytes(3 * MIB, seed=1))
+    handle = await files.open("f", writable=False)
+    assert await files.fs.read(handle, 0, 10) == some_bytes(10, seed=1)
+
+    await files.put("f", some_bytes(3 * MIB, seed=2))
+    await trio.sleep(6)
+    await files.fs.attributes(handle.file.node)
+
+    with pytest.raises(StaleFile):
+        await files.fs.read(handle, MIB, 10)
+    fresh = await files.open("f", writable=False)
+    assert await files.fs.read(fresh, 0, 10) == some_bytes(10, seed=2)
+    await files.close(fresh)
+    await files.close(handle)
+
+
+async def test_handle_goes_on_after_changes_of_its_own_mount(files: Files) -> None:
+    await files.put("f", b"content")
+    reader = await files.open("f", writable=False)
+    writer = await files.open("f")
+    await writer.file.write(0, b"CON")
+    await files.close(writer)
+    await files.fs.set_attributes(reader.file.node, AttributeChange(mode=0o600))
+    await files.fs.fsync(reader)
+    await files.fs.rename(files.root, "f", files.root, "g", replace=True)
+
+    assert await files.fs.read(reader, 0, 100) == b"CONtent"
+    await files.close(reader)
+
+
+async def test_handle_of_a_replaced_file_does_not_read_its_successor(files: Files) -> None:
+    await files.put("old", some_bytes(100, seed=1))
+    await files.put("new", some_bytes(100, seed=2))
+    handle = await files.open("old", writable=False)
+
+    await files.fs.rename(files.root, "new", files.root, "old", replace=True)
+
+    with pytest.raises(StaleFile):
+        await files.fs.read(handle, 0, 10)
+    await files.close(handle)
+
+
+@pytest.mark.parametrize("size", [100, 3 * PART])
+async def test_file_made_while_its_directory_is_renamed_is_stored_in_it(
+    files: Files, size: int
+) -> None:
+    await files.put("d/other", b"content")
+    directory = await files.fs.lookup(files.root, "d")
+    files.fs.namespace.inodes.remember(directory)
+    files.api.faults.add(Fault(operation="CopyObject", times=1, delay=5.0))
+    content = some_bytes(size)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rename, files, "d", "e")
+        await trio.sleep(1)
+        handle = files.create_in(directory, "f")
+        await handle.file.write(0, content)
+        await trio.sleep(1)
+        nursery.start_soon(files.close, handle)
+
+    assert (files.stored("e/f"), files.stored("d/f")) == (content, None)
+    assert files.stored("e/other") == b"content"
+
+
+async def rename(files: Files, name: str, new_name: str) -> None:
+    await files.fs.rename(files.root, name, files.root, new_name, replace=True)
