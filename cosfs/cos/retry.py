@@ -7,6 +7,7 @@ single correction (credentials, clock, a corrupted body) can mend.
 
 import random
 import ssl
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -39,12 +40,20 @@ _AGAIN: Final = frozenset(
 
 
 class Remedy(StrEnum):
-    """What to do before another attempt; all but the first help once or never."""
+    """What to do before another attempt; all but the first help soon or never."""
 
     BACK_OFF = "back off"
     SEND_AGAIN = "send again"
     RELOAD_CREDENTIALS = "reload credentials"
     SET_CLOCK = "set clock"
+
+
+# A damaged body is chance, and may happen again; the rest is mended at once or never.
+_MOST_TRIES: Final = {
+    Remedy.SEND_AGAIN: 3,
+    Remedy.RELOAD_CREDENTIALS: 1,
+    Remedy.SET_CLOCK: 1,
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,18 +71,18 @@ class Attempts:
         self.count = 0
         self.error: CosError | None = None
         self._jitter = jitter  # uniform in [0, 1)
-        self._spent: set[Remedy] = set()
+        self._tried: Counter[Remedy] = Counter()
 
     def after(self, error: CosError) -> Retry | None:
         """Count a failed attempt. None: give up and raise *error*."""
         self.count += 1
         self.error = error
         remedy = remedy_for(error)
-        if remedy is None or remedy in self._spent:
+        if remedy is None:
             return None
         if remedy is not Remedy.BACK_OFF:
-            self._spent.add(remedy)
-            return Retry(0.0, remedy)
+            self._tried[remedy] += 1
+            return None if self._tried[remedy] > _MOST_TRIES[remedy] else Retry(0.0, remedy)
         told = error.retry_after_s if isinstance(error, ServiceBusy) else None
         return Retry(max(backoff_s(self.count, self._jitter()), told or 0.0), remedy)
 

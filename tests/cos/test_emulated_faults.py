@@ -43,7 +43,7 @@ async def test_put_object_corrupted_for_good_is_told(
     plan(transport, "operation=PutObject corrupt")
     with pytest.raises(IntegrityError) as caught:
         await client.put_object(KEY, [b"hello cos"], properties=PLAIN)
-    assert caught.value.attempts == 2
+    assert caught.value.attempts == 4
 
 
 async def test_put_object_that_may_not_overwrite_recognises_itself(

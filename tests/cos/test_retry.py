@@ -68,7 +68,13 @@ def test_attempts_wait_as_long_as_the_server_says() -> None:
 
 def test_attempts_spend_a_correction_once() -> None:
     attempts = Attempts(jitter=lambda: 0.0)
-    assert attempts.after(service("BadDigest")) is not None
+    assert attempts.after(service("ExpiredToken", 400, errors.BadCredentials)) is not None
     assert attempts.after(other(errors.TransportError)) is not None
-    assert attempts.after(service("BadDigest")) is None
+    assert attempts.after(service("ExpiredToken", 400, errors.BadCredentials)) is None
     assert attempts.count == 3
+
+
+def test_attempts_send_a_damaged_body_three_times_more() -> None:
+    attempts = Attempts(jitter=lambda: 0.0)
+    retries = [attempts.after(service("BadDigest")) for _ in range(4)]
+    assert [retry is None for retry in retries] == [False, False, False, True]

@@ -20,6 +20,7 @@ async def write_in_pieces(files: Files, name: str, content: bytes) -> None:
     handle = files.create(name)
     for start in range(0, len(content), MIB // 2):
         await handle.file.write(start, content[start : start + MIB // 2])
+        await trio.lowlevel.checkpoint()  # as each request of the kernel is a task's turn
     await files.close(handle)
 
 
