@@ -49,6 +49,11 @@ class FileContent:
     def size(self) -> int:
         return self._extents[-1].stop if self._extents else self.frontier
 
+    @property
+    def extents(self) -> int:
+        """How many extents follow the frontier: 1 for a file that is written front to back."""
+        return len(self._extents)
+
     def check_invariants(self) -> None:
         """Assert what the class docstring promises."""
         position = self.frontier

@@ -108,11 +108,13 @@ class Filesystem:
                 raise
         return handle
 
-    def create(self, parent: Node, name: str, attributes: Attributes, *, pid: int) -> FileHandle:
+    def create(
+        self, parent: Node, name: str, attributes: Attributes, *, pid: int, exclusive: bool = False
+    ) -> FileHandle:
         """Make a file that COS learns of when it is committed. Does not yield."""
         node = self.namespace.create(parent, name, attributes)
         handle = self._open(node, writable=True, pid=pid, uid=attributes.uid)
-        handle.file.begin_new()
+        handle.file.begin_new(exclusive=exclusive)
         return handle
 
     async def read(self, handle: FileHandle, offset: int, size: int) -> bytes:
@@ -157,7 +159,7 @@ class Filesystem:
         node = self.namespace.create(parent, name, attributes)
         file = self._hold(node)
         try:
-            file.begin_new()
+            file.begin_new(exclusive=True)
             await file.write(0, target)
             await file.commit()
             self.namespace.inodes.remember(node)
@@ -347,5 +349,19 @@ class Filesystem:
         while self._engines.memory.wants_more_leaving:
             file = max(self._files.values(), key=lambda file: file.longest_sendable, default=None)
             if file is None or file.longest_sendable < MIN_PART_SIZE:
+                self._relieve_scattered()
                 return
             file.send_early()
+
+    def _relieve_scattered(self) -> None:
+        """No run makes a part: store the file that holds most in pieces, as it is."""
+        file = max(self._files.values(), key=lambda file: file.scattered_size, default=None)
+        if file is not None and file.scattered_size >= MIN_PART_SIZE:
+            self._engines.nursery.start_soon(self._relieve_or_log, file)
+
+    async def _relieve_or_log(self, file: OpenFile) -> None:
+        try:
+            await file.relieve()
+        except Exception as error:  # noqa: BLE001 - the file's next call tells its user
+            bug = None if isinstance(error, CosfsError) else error
+            _log.warning("file not relieved name=%s error=%s", file.node.name, error, exc_info=bug)

@@ -88,12 +88,12 @@ class FileUpload:
         self._first.overwrite(offset, data)
         self._first_is_new = True
 
-    async def complete(self) -> StoredObject:
+    async def complete(self, *, forbid_overwrite: bool) -> StoredObject:
         """Make the object. Raises UploadFailed; the object at the key is then the old one."""
         if self._first is not None and self._first_is_new:
             chunks = self._first.chunks()
             self._session.replace_first(SendPart([Buffered(chunks, self._first.size)]))
-        return await self._session.complete()
+        return await self._session.complete(forbid_overwrite=forbid_overwrite)
 
     async def end(self) -> None:
         """Abort what is not complete and let go of the memory."""

@@ -9,6 +9,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field, replace
+from typing import Final
 
 import trio
 
@@ -37,6 +38,8 @@ from cosfs.transfer.prefetch import Prefetcher
 from cosfs.transfer.upload import UploadTarget, assemble
 
 _log = logging.getLogger(__name__)
+
+_MOST_EXTENTS: Final = 4000  # each may become a part, and COS takes 10 000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,6 +81,8 @@ class OpenFile:
         self._modified_ns: int | None = None  # of the last write, until attributes say otherwise
         self._explicit_mtime = False  # set by utimens, and nothing written since
         self._written = False  # since it was made or emptied
+        self._is_exclusive = False
+        self._is_relieving = False
 
     def __repr__(self) -> str:
         state = "FAILED" if self.error else "CLEAN" if self.content is None else "DIRTY"
@@ -124,9 +129,20 @@ class OpenFile:
         """Say that this mount itself has just changed the object's key, ETag or metadata."""
         self._own = self._version()
 
-    def begin_new(self) -> None:
-        """Make it a new, empty file, to be stored even if nothing is written."""
+    @property
+    def scattered_size(self) -> int:
+        """How many buffered bytes ``relieve`` would send, which ``send_early`` cannot."""
+        if self.content is None or self.content.extents < 2 or self._is_relieving:
+            return 0
+        return 0 if self._current_error or self._lock.locked() else self.content.buffered
+
+    def begin_new(self, *, exclusive: bool) -> None:
+        """Make it a new, empty file, to be stored even if nothing is written.
+
+        *exclusive*: the first commit raises AlreadyExists rather than replace an object (O_EXCL).
+        """
         self._edit()
+        self._is_exclusive = exclusive
 
     async def read(self, span: ByteRange, prefetcher: Prefetcher, *, epoch: int) -> bytes:
         """The bytes of *span* that exist; fewer at the end of the file.
@@ -237,6 +253,15 @@ class OpenFile:
                 # The name alone: an object that has it on COS is not this file.
                 self._engines.namespace.inodes.unlink(self.node)
 
+    async def relieve(self) -> None:
+        """Store the file as it is, to free the memory of bytes too scattered to make a part."""
+        self._is_relieving = True
+        try:
+            async with self._turn():
+                await self._seal()
+        finally:
+            self._is_relieving = False
+
     def send_early(self) -> None:
         """Send the longest run as a part of less than the usual size. Does not yield."""
         assert self.content is not None
@@ -279,10 +304,8 @@ class OpenFile:
         content.write(offset, data)
         grown = content.buffered - buffered
         self._send_full_parts(content, offset + len(data) - 1)
-        if (
-            self._upload is not None
-            and self._upload.parts >= self._engines.config.parts_per_upload
-        ):
+        is_long = self._upload is not None and self._upload.is_long
+        if is_long or content.extents > _MOST_EXTENTS:
             await self._seal()
         return grown
 
@@ -413,6 +436,7 @@ class OpenFile:
 
     def _committed(self, info: ObjectInfo) -> None:
         self._forget_content()
+        self._is_exclusive = False
         self._engines.namespace.committed(self.node, info)
         self.changed_here()
         _log.debug("file committed key=%s bytes=%d", info.key, info.size)
@@ -425,7 +449,10 @@ class OpenFile:
         try:
             body = await assemble(engines.client, target, pieces)
             stored = await engines.client.put_object(
-                target.key, body, properties=target.properties
+                target.key,
+                body,
+                properties=target.properties,
+                forbid_overwrite=self._is_exclusive,
             )
         except BaseException:
             content.restore(pieces)
@@ -441,7 +468,7 @@ class OpenFile:
         assert self._upload is not None
         target = self._upload.target
         try:
-            stored = await self._upload.complete()
+            stored = await self._upload.complete(forbid_overwrite=self._is_exclusive)
         except BaseException as error:
             interrupted = UploadFailed(target.key, "interrupted")
             self.error = error if isinstance(error, UploadFailed) else interrupted

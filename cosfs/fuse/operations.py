@@ -119,7 +119,7 @@ class Operations(pyfuse3.Operations):
     ) -> EntryAttributes:
         if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
             raise NotPermitted(f"{name!r}: a device is of this machine, a bucket is not")
-        handle = self._create(parent_inode, name, mode, ctx)
+        handle = self._create(parent_inode, name, mode, ctx, exclusive=True)
         try:
             await self._fs.fsync(handle)
             return self._remembered(handle.file.node)
@@ -198,7 +198,8 @@ class Operations(pyfuse3.Operations):
         flags: FlagT,
         ctx: RequestContext,
     ) -> tuple[FileInfo, EntryAttributes]:
-        handle = self._create(parent_inode, name, mode, ctx)
+        exclusive = bool(flags & os.O_EXCL)
+        handle = self._create(parent_inode, name, mode, ctx, exclusive=exclusive)
         return _file_info(handle, flags), self._remembered(handle.file.node)
 
     @handler
@@ -275,11 +276,18 @@ class Operations(pyfuse3.Operations):
         return True
 
     def _create(
-        self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext
+        self,
+        parent_inode: InodeT,
+        name: FileNameT,
+        mode: ModeT,
+        ctx: RequestContext,
+        *,
+        exclusive: bool,
     ) -> FileHandle:
         kind = stat.S_IFMT(mode) or stat.S_IFREG
         attributes = new_attributes(kind | stat.S_IMODE(mode), ctx.uid, ctx.gid)
-        return self._fs.create(self._fs.node(parent_inode), _text(name), attributes, pid=ctx.pid)
+        parent = self._fs.node(parent_inode)
+        return self._fs.create(parent, _text(name), attributes, pid=ctx.pid, exclusive=exclusive)
 
     def _remembered(self, node: Node) -> EntryAttributes:
         """The entry of *node*, which the kernel will count as looked up."""

@@ -182,7 +182,7 @@ class UploadSession:
         """Say that no part follows; ``run`` returns when those on their way are done."""
         self._jobs.close()
 
-    async def complete(self) -> StoredObject:
+    async def complete(self, *, forbid_overwrite: bool = False) -> StoredObject:
         """Wait for every part, then make the object.
 
         Raises UploadFailed from the first error; the object at the key is then the old one.
@@ -190,7 +190,7 @@ class UploadSession:
         self.finish()
         await self._ended.wait()
         if self.state is UploadState.OPEN and len(self._parts) == self.submitted:
-            await self._complete()
+            await self._complete(forbid_overwrite=forbid_overwrite)
         if self._stored is None:
             raise UploadFailed(self.key, str(self.error or "interrupted")) from self.error
         return self._stored
@@ -206,7 +206,7 @@ class UploadSession:
             await self._discard()
         self._initiation.cancel()
 
-    async def _complete(self) -> None:
+    async def _complete(self, *, forbid_overwrite: bool) -> None:
         assert self._upload_id is not None
         try:
             # Not before all others are there: the old part 1 could arrive after the new one.
@@ -214,7 +214,11 @@ class UploadSession:
                 self._parts[1] = await self._store(1, self._new_first)
             parts = [self._parts[number] for number in sorted(self._parts)]
             self._stored = await self._client.complete_multipart_upload(
-                self.key, self._upload_id, parts, crc64=_combined_crc64(parts)
+                self.key,
+                self._upload_id,
+                parts,
+                crc64=_combined_crc64(parts),
+                forbid_overwrite=forbid_overwrite,
             )
         except CosError as error:
             self._fail(error)

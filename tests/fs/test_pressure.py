@@ -110,3 +110,22 @@ async def test_scattered_writes_stay_in_the_budget(api: Api, base_size: int) -> 
 
         assert files.stored("f") == bytes(expected[: max(base_size, start + (64 << 10))])
         assert files.memory.used == 0
+
+
+async def test_scattered_writes_stay_within_the_memory(api: Api) -> None:
+    """Pieces of 64 KiB with 2 MiB between them: no run of them makes a part."""
+    async with opened_files(api, TIGHT) as files:
+        wanted = bytearray(300 * 2 * MIB)
+        handle = files.create("f")
+        await handle.file.truncate(len(wanted))
+        most = 0
+        for number in range(300):
+            piece = some_bytes(64 << 10, number)
+            wanted[number * 2 * MIB : number * 2 * MIB + len(piece)] = piece
+            await handle.file.write(number * 2 * MIB, piece)
+            await trio.lowlevel.checkpoint()
+            most = max(most, files.memory.used)
+        await files.close(handle)
+
+        assert files.stored("f") == bytes(wanted)
+        assert most <= TIGHT.memory + MIB

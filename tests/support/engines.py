@@ -108,11 +108,12 @@ class Files:
     def root(self) -> Node:
         return self.fs.namespace.inodes.root
 
-    def create(self, name: str, *, mode: int = 0o644) -> FileHandle:
-        return self.create_in(self.root, name, mode=mode)
-
-    def create_in(self, directory: Node, name: str, *, mode: int = 0o644) -> FileHandle:
+    def create(self, name: str, *, mode: int = 0o644, exclusive: bool = False) -> FileHandle:
         attributes = new_attributes(stat.S_IFREG | mode, 1000, 100)
+        return self.fs.create(self.root, name, attributes, pid=1, exclusive=exclusive)
+
+    def create_in(self, directory: Node, name: str) -> FileHandle:
+        attributes = new_attributes(stat.S_IFREG | 0o644, 1000, 100)
         return self.fs.create(directory, name, attributes, pid=1)
 
     async def open(self, name: str, *, writable: bool = True) -> FileHandle:

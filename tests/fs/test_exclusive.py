@@ -1,0 +1,33 @@
+"""O_EXCL across machines: who makes a file does not replace what another machine has made."""
+
+import pytest
+
+from cosfs.errors import AlreadyExists, UploadFailed
+from tests.support.engines import PART, Files, some_bytes, unfinished_uploads
+from tests.support.jumping import run_jumping
+
+pytestmark = pytest.mark.trio(run=run_jumping)
+
+
+@pytest.mark.parametrize("size", [10, 3 * PART])
+async def test_exclusive_file_does_not_replace_an_object(files: Files, size: int) -> None:
+    handle = files.create("f", exclusive=True)
+    await handle.file.write(0, some_bytes(size))
+    await files.put("f", b"made elsewhere")
+
+    with pytest.raises((AlreadyExists, UploadFailed)) as caught:
+        await files.close(handle)
+
+    assert isinstance(caught.value.__cause__ or caught.value, AlreadyExists)
+    assert files.stored("f") == b"made elsewhere"
+    assert unfinished_uploads(files.api) == []
+
+
+async def test_exclusive_file_can_be_committed_again(files: Files) -> None:
+    handle = files.create("f", exclusive=True)
+    await handle.file.write(0, b"one")
+    await files.fs.flush(handle)
+    await handle.file.write(3, b"two")
+    await files.close(handle)
+
+    assert files.stored("f") == b"onetwo"
