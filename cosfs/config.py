@@ -66,6 +66,7 @@ class AttributeConfig:
     uid: int | None = None
     gid: int | None = None
     umask: int | None = None  # hides these permission bits of everything
+    xattrs: bool = False  # extended attributes; with them the kernel asks before each write
     metadata_ttl_s: float = 5.0
 
 

@@ -41,6 +41,8 @@
         ├── NameTooLong
         ├── UnencodableName
         ├── FileTooLarge
+        ├── MetadataFull
+        ├── NoSuchAttribute
         ├── ReadOnly
         ├── CrossesMount
         └── StaleFile
@@ -251,6 +253,14 @@ class UnencodableName(FilesystemError):
 
 class FileTooLarge(FilesystemError):
     """Past what COS can hold in one object."""
+
+
+class MetadataFull(FilesystemError):
+    """Past the 2 KB that COS keeps beside an object: attributes, extended ones and others'."""
+
+
+class NoSuchAttribute(FilesystemError):
+    """There is no extended attribute of that name."""
 
 
 class ReadOnly(FilesystemError):

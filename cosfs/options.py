@@ -248,6 +248,16 @@ OPTIONS: Final[tuple[Option, ...]] = (
         apply=_attributes(lambda old, text: replace(old, umask=values.permission_bits(text))),
     ),
     Option(
+        name="xattr",
+        help="extended attributes, 2 KB a file at most; cached writes get slower",
+        group=ATTRIBUTES,
+        apply=_attributes(lambda old, text: replace(old, xattrs=values.switch(text))),
+    ),
+    Option(
+        name="noxattr",
+        apply=_attributes(lambda old, text: replace(old, xattrs=not values.switch(text))),
+    ),
+    Option(
         name="metadata-ttl",
         metavar="TIME",
         help="trust what is known of names and attributes for so long (5s)",

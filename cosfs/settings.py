@@ -29,7 +29,7 @@ _WITHOUT_COUNTERPART: Final = frozenset(
         *("ahbe-conf", "curldbg", "default-acl", "del-cache", "disable-content-md5"),
         *("enable-clientinfo", "enable-content-md5", "enable-noobj-cache", "ensure-diskfree"),
         *("fd-page-size", "max-stat-cache-size", "multireq-max", "nocopyapi", "nodnscache"),
-        *("noflush-in-other-proc", "nomultipart", "norenameapi", "nosscache", "noxattr"),
+        *("noflush-in-other-proc", "nomultipart", "norenameapi", "nosscache"),
         *("noxmlns", "readwrite-timeout", "retries", "servicepath", "singlepart-copy-limit"),
         *("tmpdir", "use-cache", "use-rrs", "user-agent-suffix", "xmlns"),
     }

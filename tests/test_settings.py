@@ -67,7 +67,7 @@ def test_options_reach_their_fields() -> None:
     config = configured(
         "region=ap-guangzhou,network=internal,addressing=path,storage_class=standard_ia,"
         "sse=kms:k,timeout=2m,connections=64,part_size=16M,parallel=4,memory=1GiB,read_ahead=0,"
-        "uid=1000,gid=100,umask=027,metadata_ttl=1m,ro,nonempty,foreground,log_level=debug,"
+        "uid=1000,gid=100,umask=027,xattr,metadata_ttl=1m,ro,nonempty,foreground,log_level=debug,"
         "no_verify_tls,ca_bundle=/ca.pem,credentials_file=/keys,log_file=/log,connect_timeout=3"
     )
 
@@ -80,7 +80,7 @@ def test_options_reach_their_fields() -> None:
     assert (transfer.part_size, transfer.parallel) == (16 << 20, 4)
     assert (transfer.memory, transfer.read_ahead) == (1 << 30, 0)
     assert (attributes.uid, attributes.gid, attributes.umask) == (1000, 100, 0o027)
-    assert attributes.metadata_ttl_s == 60.0
+    assert (attributes.metadata_ttl_s, attributes.xattrs) == (60.0, True)
     assert (config.read_only, config.nonempty, config.foreground) == (True, True, True)
     assert (config.credentials_file, config.log_file) == (Path("/keys"), Path("/log"))
     assert config.log_level == "debug"
@@ -89,14 +89,14 @@ def test_options_reach_their_fields() -> None:
 def test_names_of_the_older_cosfs_mean_the_same() -> None:
     config = configured(
         "url=http://cos.ap-guangzhou.myqcloud.com,passwd_file=/p,multipart_size=10,"
-        "parallel_count=5,public_bucket=1,stat_cache_expire=9,dbglevel=info,no_check_certificate"
+        "parallel_count=5,public_bucket=1,stat_cache_expire=9,dbglevel=info,no_check_certificate,xattr,noxattr"
     )
 
     assert config.service.endpoint == "http://cos.ap-guangzhou.myqcloud.com"
     assert config.credentials_file == Path("/p")
     assert (config.transfer.part_size, config.transfer.parallel) == (10 << 20, 5)
     assert (config.anonymous, config.service.verify_tls) == (True, False)
-    assert config.attributes.metadata_ttl_s == 9.0
+    assert (config.attributes.metadata_ttl_s, config.attributes.xattrs) == (9.0, False)
     assert config.log_level == "info"
 
 

@@ -68,7 +68,8 @@ class Filesystem:
 
     def known_attributes(self, node: Node) -> Attributes:
         file = self._files.get(node)
-        return node.attributes if file is None else file.attributes
+        known = node.attributes if file is None else file.attributes
+        return self.namespace.codec.shown(known)
 
     async def set_attributes(
         self, node: Node, change: AttributeChange, *, size: int | None = None

@@ -28,6 +28,10 @@ _ERRNOS: Final[dict[type[errors.CosfsError], int]] = {
     errors.NameTooLong: errno.ENAMETOOLONG,
     errors.UnencodableName: errno.EILSEQ,
     errors.FileTooLarge: errno.EFBIG,
+    # setxattr(2) has E2BIG for a value that no filesystem takes; ext4 says ENOSPC when its block
+    # is full, which is what has happened here.
+    errors.MetadataFull: errno.ENOSPC,
+    errors.NoSuchAttribute: errno.ENODATA,
     errors.ReadOnly: errno.EROFS,
     errors.CrossesMount: errno.EXDEV,
     errors.StaleFile: errno.ESTALE,

@@ -15,6 +15,7 @@ from cosfs.errors import MountFailed
 from cosfs.fs.filesystem import Filesystem
 from cosfs.fuse.descriptors import OpenDescriptors
 from cosfs.fuse.operations import Operations
+from cosfs.fuse.xattrs import XattrOperations
 from cosfs.mounttable import MountedAt, find_mount
 
 _log = logging.getLogger(__name__)
@@ -41,8 +42,10 @@ class FuseSession:
     def mount(self, filesystem: Filesystem) -> None:
         """Mount; requests queue up in the kernel until ``serve``. Raises MountFailed."""
         mountpoint = self._config.mountpoint
+        with_xattrs = self._config.attributes.xattrs
+        operations = (XattrOperations if with_xattrs else Operations)(filesystem)
         try:
-            pyfuse3.init(Operations(filesystem), str(mountpoint), self._options())
+            pyfuse3.init(operations, str(mountpoint), self._options())
         except RuntimeError as error:
             raise MountFailed(
                 f"cannot mount on {mountpoint}: {error}; is FUSE allowed here (/dev/fuse,"

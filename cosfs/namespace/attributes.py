@@ -14,7 +14,7 @@ from typing import Final
 
 from cosfs.config import AttributeConfig
 from cosfs.cos.model import MAX_METADATA_BYTES, ListedObject, ObjectInfo
-from cosfs.errors import InvalidArgument
+from cosfs.errors import MetadataFull
 
 NS_PER_S: Final = 1_000_000_000
 DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"  # what C++ cosfs sends for unknown names
@@ -29,6 +29,7 @@ MODE: Final = "mode"
 UID: Final = "uid"
 GID: Final = "gid"
 MTIME: Final = "mtime"
+XATTR: Final = "xattr"  # see xattrs.py
 # COS allows no underscore in these names; C++ cosfs carries along what it does not know.
 MTIME_NS: Final = "cosfs-mtime-ns"
 CTIME_NS: Final = "cosfs-ctime-ns"
@@ -41,7 +42,10 @@ MAX_SECONDS: Final = (1 << 63) // NS_PER_S - 1  # nanoseconds fit the kernel's 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Attributes:
-    """What stat(2) shows. *mode* includes the type bits."""
+    """What stat(2) shows. *mode* includes the type bits.
+
+    *xattr* is the text that holds the extended attributes; None, as stored: perhaps none.
+    """
 
     mode: int
     uid: int
@@ -50,6 +54,7 @@ class Attributes:
     mtime_ns: int
     ctime_ns: int
     atime_ns: int
+    xattr: str | None = None
 
     @property
     def is_directory(self) -> bool:
@@ -67,13 +72,14 @@ class Attributes:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttributeChange:
-    """What chmod, chown and utimens ask for; None leaves a field as it is."""
+    """What chmod, chown, utimens and setxattr ask for; None leaves a field as it is."""
 
     mode: int | None = None
     uid: int | None = None
     gid: int | None = None
     mtime_ns: int | None = None
     atime_ns: int | None = None
+    xattr: str | None = None
 
     def then(self, later: "AttributeChange") -> "AttributeChange":
         """Both changes as one; what *later* leaves alone stays as here."""
@@ -83,6 +89,7 @@ class AttributeChange:
             gid=_either(later.gid, self.gid),
             mtime_ns=_either(later.mtime_ns, self.mtime_ns),
             atime_ns=_either(later.atime_ns, self.atime_ns),
+            xattr=self.xattr if later.xattr is None else later.xattr,
         )
 
     def apply(self, attributes: Attributes, now_ns: int) -> Attributes:
@@ -94,6 +101,7 @@ class AttributeChange:
             gid=_or(self.gid, attributes.gid),
             mtime_ns=_or(self.mtime_ns, attributes.mtime_ns),
             atime_ns=_or(self.atime_ns, attributes.atime_ns),
+            xattr=attributes.xattr if self.xattr is None else self.xattr,
         )
         # chmod(2) hands over permission bits; the type of an inode is not to be changed.
         changed = replace(changed, mode=attributes.kind | stat.S_IMODE(changed.mode))
@@ -123,6 +131,7 @@ class AttributeCodec:
         self._uid_override = config.uid
         self._gid_override = config.gid
         self._hidden = config.umask or 0
+        self._overrides = (config.uid, config.gid, config.umask) != (None, None, None)
         # What an object without metadata belongs to.
         self._uid = _or(config.uid, default_uid, os.geteuid())
         self._gid = _or(config.gid, default_gid, os.getegid())
@@ -141,6 +150,7 @@ class AttributeCodec:
             mtime_ns=shown,
             ctime_ns=_or(_nanoseconds(metadata, CTIME_NS), shown),
             atime_ns=_or(_nanoseconds(metadata, ATIME_NS), shown),
+            xattr=metadata.get(XATTR),
         )
 
     def from_listing(self, entry: ListedObject) -> Attributes:
@@ -173,7 +183,7 @@ class AttributeCodec:
     ) -> dict[str, str]:
         """Metadata for *attributes*, with everything in *keep* that is not ours carried along.
 
-        Without *with_mtime* readers fall back to Last-Modified. Raises InvalidArgument past COS's
+        Without *with_mtime* readers fall back to Last-Modified. Raises MetadataFull past COS's
         2 KB, leaving no header out.
         """
         kept = dict(keep or {})
@@ -181,8 +191,18 @@ class AttributeCodec:
         metadata |= self._owner_and_mode(attributes, kept)
         if with_mtime:
             metadata |= _times(attributes)
+        if attributes.xattr is not None:
+            metadata.pop(XATTR, None)
+            metadata |= {XATTR: attributes.xattr} if attributes.xattr else {}
         _check_size(metadata)
         return metadata
+
+    def require_room(self, attributes: Attributes, *, keep: Mapping[str, str]) -> None:
+        """Raise MetadataFull unless there is room for *attributes*, whatever its times become."""
+        longest = replace(
+            attributes, mtime_ns=_LONGEST_NS, ctime_ns=_LONGEST_NS + 1, atime_ns=_LONGEST_NS + 1
+        )
+        self.to_metadata(longest, keep=keep)
 
     def pin_mtime(self, info: ObjectInfo) -> dict[str, str]:
         """The object's metadata, with the mtime that it shows now if it holds none.
@@ -198,6 +218,8 @@ class AttributeCodec:
 
     def shown(self, attributes: Attributes) -> Attributes:
         """What the mount's overrides make of *attributes*."""
+        if not self._overrides:
+            return attributes
         return replace(
             attributes,
             mode=self._shown_mode(attributes.mode),
@@ -236,6 +258,7 @@ _KINDS: Final = frozenset(
         stat.S_IFBLK,
     }
 )
+_LONGEST_NS: Final = -MAX_SECONDS * NS_PER_S + 1
 _OWN_NAMES: Final = frozenset({MODE, UID, GID, MTIME, MTIME_NS, CTIME_NS, ATIME_NS})
 
 
@@ -340,7 +363,7 @@ def _times(attributes: Attributes) -> dict[str, str]:
 def _check_size(metadata: Mapping[str, str]) -> None:
     total = _size(metadata)
     if total > MAX_METADATA_BYTES:
-        raise InvalidArgument(
+        raise MetadataFull(
             f"metadata of {total} bytes is over COS's {MAX_METADATA_BYTES}: remove some of it"
         )
 

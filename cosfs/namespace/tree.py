@@ -160,6 +160,11 @@ class Namespace(NamespaceReader):
         if not node.pending and not node.dirty and self.key_of(node):
             node.late = change if node.late is None else node.late.then(change)
 
+    def require_room(self, node: Node, attributes: Attributes) -> None:
+        """Raise MetadataFull unless COS has room for *attributes* beside what is kept there."""
+        stored = {} if node.object is None else node.object.properties.metadata
+        self.codec.require_room(attributes, keep=stored)
+
     async def store_attributes(self, node: Node) -> None:
         """Store what was collected: by a copy onto itself, by a PUT for a directory.
 
@@ -400,7 +405,7 @@ class Namespace(NamespaceReader):
             attributes = replace(
                 attributes, gid=parent.attributes.gid, mode=attributes.mode | inherited
             )
-        return self.codec.shown(attributes)
+        return attributes
 
     def _entries_changed(self, directory: Node) -> None:
         now = time.time_ns()

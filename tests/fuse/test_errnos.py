@@ -50,6 +50,8 @@ EXPECTED: dict[type[errors.CosfsError], int | None] = {
     errors.NameTooLong: errno.ENAMETOOLONG,
     errors.UnencodableName: errno.EILSEQ,
     errors.FileTooLarge: errno.EFBIG,
+    errors.MetadataFull: errno.ENOSPC,
+    errors.NoSuchAttribute: errno.ENODATA,
     errors.ReadOnly: errno.EROFS,
     errors.CrossesMount: errno.EXDEV,
     errors.StaleFile: errno.ESTALE,

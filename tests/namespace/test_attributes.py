@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from cosfs.config import AttributeConfig
 from cosfs.cos.model import ETag, Key, ListedObject, ObjectInfo, ObjectProperties
-from cosfs.errors import InvalidArgument
+from cosfs.errors import MetadataFull
 from cosfs.namespace.attributes import (
     NS_PER_S,
     AttributeChange,
@@ -163,7 +163,7 @@ def test_metadata_keeps_what_others_stored_and_drops_our_stale_times() -> None:
 
 
 def test_metadata_over_2_kilobytes_is_refused() -> None:
-    with pytest.raises(InvalidArgument, match="2048"):
+    with pytest.raises(MetadataFull, match="2048"):
         make_codec().to_metadata(make_attributes(), keep={"note": "x" * 2000})
 
 

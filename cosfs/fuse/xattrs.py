@@ -1,0 +1,42 @@
+"""The handlers of a mount with extended attributes.
+
+Without them every such request is answered ENOSYS, once: the kernel asks no more, not even for
+security.capability before each write. XATTR_CREATE and XATTR_REPLACE are kept by pyfuse3, which
+asks ``getxattr`` before ``setxattr``: right among the programs of one machine, not between two.
+"""
+
+from collections.abc import Sequence
+
+from pyfuse3 import InodeT, RequestContext, XAttrNameT
+
+from cosfs.fs.extended import ExtendedAttributes
+from cosfs.fs.filesystem import Filesystem
+from cosfs.fuse.errnos import handler
+from cosfs.fuse.operations import Operations
+
+
+class XattrOperations(Operations):
+    """Operations, with extended attributes."""
+
+    def __init__(self, filesystem: Filesystem) -> None:
+        super().__init__(filesystem)
+        self._extended = ExtendedAttributes(filesystem)
+
+    @handler
+    async def setxattr(
+        self, inode: InodeT, name: XAttrNameT, value: bytes, ctx: RequestContext
+    ) -> None:
+        await self._extended.set(self._fs.node(inode), name, value)
+
+    @handler
+    async def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> bytes:
+        return await self._extended.get(self._fs.node(inode), name)
+
+    @handler
+    async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[XAttrNameT]:
+        names = await self._extended.names(self._fs.node(inode))
+        return [XAttrNameT(name) for name in names]
+
+    @handler
+    async def removexattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> None:
+        await self._extended.remove(self._fs.node(inode), name)
