@@ -144,6 +144,11 @@ class Filesystem:
         await handle.file.commit()
         await self._store_attributes(handle.file.node)
 
+    async def fsync_directory(self) -> None:
+        """Store all attributes that were collected; everything else is stored already."""
+        for error in await self._late.store_all():
+            raise error
+
     async def release(self, handle: FileHandle) -> None:
         """The last descriptor of the handle is closed. Nobody hears of errors any more."""
         del self._handles[handle.number]

@@ -15,7 +15,7 @@ from cosfs.namespace.inodes import InodeTable, Node
 
 _log = logging.getLogger(__name__)
 
-MOMENT_S: Final = 0.5  # a burst is over by then, and nobody else looks sooner
+MOMENT_S: Final = 0.2  # a burst is over by then, even with a LIST before its rename
 _MOST_WAITING: Final = 256  # nodes; past that, whoever changes one waits for its copy
 
 
@@ -44,11 +44,19 @@ class LateAttributes:
         self._inodes.pin(node)
         self._nursery.start_soon(self._store_later, node)
 
-    async def store_all(self) -> None:
-        """Store everything that is waiting; what cannot be stored is named in the log."""
+    async def store_all(self) -> list[Exception]:
+        """Store everything that is waiting. Returns the errors, which the log names too."""
+        errors: list[Exception] = []
+
+        async def store(node: Node) -> None:
+            error = await self._store_or_log(node)
+            if error is not None:
+                errors.append(error)
+
         async with trio.open_nursery() as nursery:
             for node in list(self._waiting):
-                nursery.start_soon(self._store_or_log, node)
+                nursery.start_soon(store, node)
+        return errors
 
     async def _store_later(self, node: Node) -> None:
         try:
@@ -59,10 +67,12 @@ class LateAttributes:
             self._waiting.discard(node)
             self._inodes.unpin(node)
 
-    async def _store_or_log(self, node: Node) -> None:
+    async def _store_or_log(self, node: Node) -> Exception | None:
         try:
             await self._store(node)
         except Exception as error:  # noqa: BLE001 - a bug here must not end the mount
             bug = None if isinstance(error, CosfsError) else error
             _log.error("attributes lost name=%s error=%s", node.name, error, exc_info=bug)
             node.late = None  # what failed for good is not tried for ever
+            return error
+        return None

@@ -257,7 +257,7 @@ class Operations(pyfuse3.Operations):
 
     @handler
     async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:  # noqa: FBT001 - pyfuse3's
-        """Every change of a directory is on COS before its call returns."""
+        await self._fs.fsync_directory()
 
     @handler
     async def statfs(self, ctx: RequestContext) -> StatvfsData:

@@ -4,6 +4,7 @@ import pytest
 import trio
 
 from cosfs.emulator.faults import Fault
+from cosfs.errors import AccessDenied
 from cosfs.fs.lateattributes import MOMENT_S, LateAttributes
 from cosfs.namespace.attributes import AttributeChange
 from cosfs.namespace.inodes import Node
@@ -108,6 +109,25 @@ async def test_fsync_stores_the_changes(files: Files) -> None:
 
     assert stored_metadata(files.api, "f")["mode"] == str(0o100600)
     await files.close(handle)
+
+
+async def test_fsync_of_the_directory_stores_the_changes(files: Files) -> None:
+    node = await stored_file(files, "f")
+
+    await files.fs.set_attributes(node, CHMOD)
+    await files.fs.fsync_directory()
+
+    assert stored_metadata(files.api, "f")["mode"] == str(0o100600)
+
+
+async def test_fsync_of_the_directory_tells_what_could_not_be_stored(files: Files) -> None:
+    node = await stored_file(files, "f")
+    files.api.faults.add(Fault(operation="CopyObject", status=403, code="AccessDenied"))
+
+    await files.fs.set_attributes(node, CHMOD)
+
+    with pytest.raises(AccessDenied):
+        await files.fs.fsync_directory()
 
 
 async def test_unmounting_stores_the_changes(files: Files) -> None:
