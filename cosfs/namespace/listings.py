@@ -119,7 +119,7 @@ class ListingCache:
     """The listings of a mount, the least recently used given up first."""
 
     def __init__(self, ttl_s: float, *, max_entries: int = MAX_ENTRIES) -> None:
-        self._ttl_s = ttl_s
+        self.ttl_s = ttl_s
         self._listings: LRUCache[str, Listing] = LRUCache(max_entries, getsizeof=len)
         self._large: LRUCache[str, bool] = LRUCache(MAX_DIRECTORIES)
         self._changes: dict[str, dict[str, Change]] = {}
@@ -130,7 +130,7 @@ class ListingCache:
     def fresh(self, prefix: str) -> Listing | None:
         """The whole listing, if it may still be trusted."""
         listing = self._listings.get(prefix)
-        return listing if listing and trio.current_time() < listing.time + self._ttl_s else None
+        return listing if listing and trio.current_time() < listing.time + self.ttl_s else None
 
     def last_known(self, prefix: str) -> Listing | None:
         """The last whole listing, however old."""

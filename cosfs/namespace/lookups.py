@@ -4,12 +4,13 @@ Owns the policy of a lookup and the memory of past HEADs; knows prefixes and key
 is remembered from a HEAD counts only while a listing confirms its ETag and Last-Modified.
 """
 
+import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Final
 
 import trio
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 
 from cosfs.cos.client import CosClient
 from cosfs.cos.model import MAX_LIST_KEYS, ETag, Key, ListedObject, ListingPage, ObjectInfo
@@ -24,6 +25,9 @@ from cosfs.namespace.listings import (
 )
 from cosfs.namespace.parallel import SingleFlight, for_each
 
+# A change of attributes leaves a small object its ETag, and Last-Modified has seconds: what HEAD
+# shows of an object this new may be followed by a change that looks the same.
+RACY_NS: Final = 2 * NS_PER_S
 MAX_REMEMBERED: Final = 20_000  # HEAD answers, about 1.5 KB each
 
 
@@ -47,6 +51,9 @@ class Finder:
         self._first_pages: SingleFlight[Listing | None] = SingleFlight()
         self._whole_listings: SingleFlight[Listing] = SingleFlight()
         self._remembered: LRUCache[tuple[Key, ETag, int], ObjectInfo] = LRUCache(MAX_REMEMBERED)
+        self._remembered_for_now: TTLCache[tuple[Key, ETag, int], ObjectInfo] = TTLCache(
+            MAX_REMEMBERED, listings.ttl_s, timer=trio.current_time
+        )
 
     async def find(self, prefix: str, name: str) -> Found | None:
         """What is under *name*, None for nothing. Listings are trusted for their time to live.
@@ -71,7 +78,7 @@ class Finder:
         """The object that a listing shows, if it is known without asking. Does not yield."""
         if entry.object is None:
             return None
-        return self._remembered.get(_version(Key(prefix + entry.name), entry.object))
+        return self._known(_version(Key(prefix + entry.name), entry.object))
 
     def remember(self, info: ObjectInfo) -> None:
         """Keep what is known of an object for as long as listings confirm it."""
@@ -99,12 +106,18 @@ class Finder:
         except NotFound:
             return None
         self.remember(info)
+        if time.time_ns() - info.modified_ns < RACY_NS:
+            version = _version(info.key, info)
+            self._remembered_for_now[version] = self._remembered.pop(version)
         return info
 
     async def info_of(self, listed: ListedObject) -> ObjectInfo | None:
         """The whole truth about a listed object: remembered, or by HEAD; None when it is gone."""
-        known = self._remembered.get(_version(listed.key, listed))
+        known = self._known(_version(listed.key, listed))
         return known or await self.head(listed.key)
+
+    def _known(self, version: tuple[Key, ETag, int]) -> ObjectInfo | None:
+        return self._remembered.get(version) or self._remembered_for_now.get(version)
 
     async def list_directory(self, prefix: str) -> Listing:
         """All entries, through as many pages as there are unless they are known."""

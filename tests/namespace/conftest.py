@@ -1,7 +1,7 @@
 """A namespace on an emulator in memory, with its requests counted and its time under control."""
 
 from collections.abc import AsyncIterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from urllib.parse import parse_qs
 
 import httpx
@@ -88,6 +88,15 @@ class World:
         )
         await self.client.put_object(Key(key), [body], properties=properties)
         self.forget_requests()
+
+    def age(self, key: str) -> None:
+        """Date an object back by a minute."""
+        store = self.transport.api.service.store
+        stored = store.find(BUCKET, key)
+        assert stored is not None, key
+        content = stored.content
+        same = store.slice_content(content, 0, content.size, crc64=content.crc64)
+        store.put(BUCKET, replace(stored, content=same, modified=stored.modified - 60))
 
     async def head(self, key: str) -> ObjectInfo:
         return await self.client.head_object(Key(key))

@@ -54,7 +54,7 @@ def make_attributes(**changes: int) -> Attributes:
         "ctime_ns": 1_700_000_000 * NS_PER_S,
         "atime_ns": 1_700_000_000 * NS_PER_S,
     }
-    return Attributes(**(values | changes))
+    return Attributes(xattr=None, **(values | changes))
 
 
 @pytest.mark.parametrize(

@@ -61,10 +61,11 @@ async def test_missing_names_cost_one_listing_for_all(
 async def test_listing_confirms_what_was_headed_before(
     world: World, names: Namespace, root: Node, mock_clock: MockClock
 ) -> None:
-    await world.put("a")
-    await world.put("b")
-    await names.lookup(root, "a")
-    await names.lookup(root, "b")
+    for name in ("a", "b"):
+        await world.put(name)
+        world.age(name)
+    for name in ("a", "b"):
+        await names.lookup(root, name)
     mock_clock.jump(EXPIRED_S)
     world.forget_requests()
 
@@ -72,6 +73,20 @@ async def test_listing_confirms_what_was_headed_before(
     await names.lookup(root, "b")
 
     assert world.requests() == ["GetBucket"]
+
+
+async def test_change_of_attributes_in_the_second_of_the_upload_is_seen(
+    world: World, names: Namespace, root: Node, mock_clock: MockClock
+) -> None:
+    """ETag and Last-Modified are the same before and after."""
+    await world.put("a", b"abc", metadata={"mode": "33152"})
+    await names.lookup(root, "a")
+    await world.put("a", b"abc", metadata={"mode": "33261"})
+    mock_clock.jump(EXPIRED_S)
+
+    node = await names.lookup(root, "a")
+
+    assert node.attributes.mode == 0o100755
 
 
 async def test_forgotten_node_is_found_again_without_head(
@@ -330,6 +345,7 @@ async def test_second_listing_of_known_files_makes_fresh_nodes_for_its_pages_alo
     world: World, names: Namespace, root: Node, mock_clock: MockClock
 ) -> None:
     await world.put("a", b"abc", metadata={"mode": "33152"})
+    world.age("a")
     old = await names.lookup(root, "a")
     names.inodes.remember(old)
     mock_clock.jump(EXPIRED_S)
