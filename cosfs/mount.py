@@ -32,7 +32,7 @@ from cosfs.errors import (
     TransportError,
 )
 from cosfs.fs.filesystem import Filesystem
-from cosfs.fs.openfile import Engines
+from cosfs.fs.storing import Engines
 from cosfs.fuse.session import FuseSession
 from cosfs.namespace.attributes import AttributeCodec
 from cosfs.namespace.tree import Namespace

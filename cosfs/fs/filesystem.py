@@ -17,7 +17,8 @@ from cosfs.errors import CosfsError, FilesLost, IsADirectory, NotADirectory
 from cosfs.fs.handles import DirectoryHandle, FileHandle
 from cosfs.fs.lateattributes import LateAttributes
 from cosfs.fs.moving import is_below
-from cosfs.fs.openfile import Engines, OpenFile
+from cosfs.fs.openfile import OpenFile
+from cosfs.fs.storing import Engines
 from cosfs.namespace.attributes import AttributeChange, Attributes, without_privileges
 from cosfs.namespace.inodes import Node
 from cosfs.transfer.prefetch import Prefetcher
@@ -212,8 +213,11 @@ class Filesystem:
         node = await self.namespace.lookup(parent, name)
         if node.is_directory:
             raise IsADirectory(f"{name!r} is a directory")
-        async with self._held([], dropping=[node]):
+        async with self._held([], dropping=[node]) as held:
+            await self._outlive(held)
             await self.namespace.remove_file(node)
+            for file in held:
+                file.outlived()
 
     async def remove_directory(self, parent: Node, name: str) -> None:
         await self._moving.settled(parent)
@@ -237,9 +241,13 @@ class Filesystem:
                 stack.enter_context(self._moving.moving(node))
             moving = [file.node for file in self._files.values() if is_below(file.node, node)]
             held = await stack.enter_async_context(self._held(moving, dropping=dropping))
+            replaced = [file for file in held if file.node in dropping]
+            await self._outlive(replaced)
             await self.namespace.rename(node, new_parent, new_name, replace=replace)
             for file in held:
                 file.changed_here()
+            for file in replaced:
+                file.outlived()
 
     async def close(self) -> None:
         """Commit everything that is still dirty.
@@ -320,6 +328,14 @@ class Filesystem:
                 await file.commit()  # no flush will
         finally:
             await self._let_go(file)
+
+    async def _outlive(self, files: list[OpenFile]) -> None:
+        """Let files that lose their name live on; without that, their readers get ESTALE."""
+        for file in files:
+            try:
+                await file.outlive()
+            except CosfsError as error:
+                _log.warning("open file not kept name=%s error=%s", file.node.name, error)
 
     async def _store_attributes(self, node: Node) -> None:
         """Store attributes that were collected; a commit under way goes first."""

@@ -8,51 +8,33 @@ import logging
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Final
 
 import trio
 
-from cosfs.config import TransferConfig
-from cosfs.cos.client import CosClient
-from cosfs.cos.model import MAX_OBJECT_SIZE, ByteRange, ObjectInfo, ObjectProperties, StoredObject
+from cosfs.cos.model import (
+    MAX_OBJECT_SIZE,
+    ByteRange,
+    ObjectInfo,
+)
 from cosfs.errors import (
-    CosError,
     FileTooLarge,
     NotFound,
     PreconditionFailed,
     StaleFile,
-    UploadFailed,
 )
 from cosfs.fs.content import FileContent
-from cosfs.fs.fileupload import FileUpload, next_part_size
-from cosfs.fs.moving import MovingDirectories
-from cosfs.namespace.attributes import MTIME, AttributeChange, Attributes, content_type_for
+from cosfs.fs.storing import Engines, FileStore
+from cosfs.namespace.attributes import AttributeChange, Attributes
 from cosfs.namespace.inodes import NEVER, Node
-from cosfs.namespace.tree import Namespace
-from cosfs.transfer.blocks import BlockCache, Version
-from cosfs.transfer.copy import copy_object
-from cosfs.transfer.memory import MemoryLimiter
+from cosfs.transfer.blocks import Version
 from cosfs.transfer.parts import Buffered, Hole, Piece
 from cosfs.transfer.prefetch import Prefetcher
-from cosfs.transfer.upload import UploadTarget, assemble
 
 _log = logging.getLogger(__name__)
 
 _MOST_EXTENTS: Final = 4000  # each may become a part, and COS takes 10 000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Engines:
-    """What an open file works with; one set for the whole mount."""
-
-    client: CosClient
-    namespace: Namespace
-    memory: MemoryLimiter
-    blocks: BlockCache
-    config: TransferConfig
-    nursery: trio.Nursery  # the mount's: upload sessions outlive the call that began them
-    moving: MovingDirectories = field(default_factory=MovingDirectories)
 
 
 class OpenFile:
@@ -71,22 +53,20 @@ class OpenFile:
         self.node = node
         self.handles = 0
         self.content: FileContent | None = None
-        self.error: Exception | None = None
         self.failed = False  # the last commit failed, and whoever asked for it knows
         self._engines = engines
         self._lock = trio.Lock()
-        self._upload: FileUpload | None = None
+        self._store = FileStore(engines, node)
         self._epoch = 0  # how often somebody else replaced the object while it was open
-        self._own = self._version()  # the version that the epoch is about
+        self._own = self._store.version  # the version that the epoch is about
         self._modified_ns: int | None = None  # of the last write, until attributes say otherwise
-        self._explicit_mtime = False  # set by utimens, and nothing written since
         self._written = False  # since it was made or emptied
-        self._is_exclusive = False
         self._is_relieving = False
+        self._hidden: ObjectInfo | None = None  # the copy that is left when the name goes
 
     def __repr__(self) -> str:
-        state = "FAILED" if self.error else "CLEAN" if self.content is None else "DIRTY"
-        return f"<OpenFile {self.node.name!r} {state} {self.content} {self._upload}>"
+        state = "FAILED" if self._store.error else "CLEAN" if self.content is None else "DIRTY"
+        return f"<OpenFile {self.node.name!r} {state} {self.content} {self._store}>"
 
     @property
     def untouched(self) -> bool:
@@ -96,12 +76,14 @@ class OpenFile:
     @property
     def is_lost(self) -> bool:
         """Whether it has changes that COS does not hold, and a name to hold them under."""
-        return not self.node.unlinked and (self.content is not None or self.error is not None)
+        return not self.node.unlinked and (
+            self.content is not None or self._store.error is not None
+        )
 
     @property
     def longest_sendable(self) -> int:
         """How many buffered bytes ``send_early`` would send."""
-        if self.content is None or self._current_error or self._lock.locked():
+        if self.content is None or self._store.error or self._lock.locked():
             return 0
         return self.content.longest_run()[0]
 
@@ -120,21 +102,21 @@ class OpenFile:
     @property
     def epoch(self) -> int:
         """Another number once somebody else has replaced the object."""
-        if self._version() != self._own:
+        if self._store.version != self._own:
             self._epoch += 1
-            self._own = self._version()
+            self._own = self._store.version
         return self._epoch
 
     def changed_here(self) -> None:
         """Say that this mount itself has just changed the object's key, ETag or metadata."""
-        self._own = self._version()
+        self._own = self._store.version
 
     @property
     def scattered_size(self) -> int:
         """How many buffered bytes ``relieve`` would send, which ``send_early`` cannot."""
         if self.content is None or self.content.extents < 2 or self._is_relieving:
             return 0
-        return 0 if self._current_error or self._lock.locked() else self.content.buffered
+        return 0 if self._store.error or self._lock.locked() else self.content.buffered
 
     def begin_new(self, *, exclusive: bool) -> None:
         """Make it a new, empty file, to be stored even if nothing is written.
@@ -142,7 +124,7 @@ class OpenFile:
         *exclusive*: the first commit raises AlreadyExists rather than replace an object (O_EXCL).
         """
         self._edit()
-        self._is_exclusive = exclusive
+        self._store.is_exclusive = exclusive
 
     async def read(self, span: ByteRange, prefetcher: Prefetcher, *, epoch: int) -> bytes:
         """The bytes of *span* that exist; fewer at the end of the file.
@@ -152,17 +134,18 @@ class OpenFile:
         while True:
             self._require(epoch)
             if self._is_sent(span.start):
-                if self._keeps(span.stop):
-                    return self._read_kept(span)
+                if self._store.keeps(span.stop):
+                    self._raise_error()
+                    return self._store.read_kept(span)
                 async with self._turn():
                     await self._seal_below(span.start)
             # After the seal, which makes a new version, and before anything else can.
-            version = self._version()
+            version = self._store.version
             try:
                 return await self._read(version, span, prefetcher)
             except (PreconditionFailed, NotFound) as error:
                 self._require(epoch)
-                if version == self._version():
+                if version == self._store.version:
                     raise StaleFile(
                         f"{self.node.name!r} was replaced while it was read"
                     ) from error
@@ -213,7 +196,7 @@ class OpenFile:
                 return
             self.node.attributes = change.apply(self.attributes, time.time_ns())
             self._modified_ns = None
-            self._explicit_mtime |= change.mtime_ns is not None
+            self._store.explicit_mtime |= change.mtime_ns is not None
 
     async def commit(self) -> None:
         """Make the object at the key what the file is now; nothing to do for a clean file.
@@ -223,6 +206,8 @@ class OpenFile:
         """
         async with self._turn():
             self._raise_error()
+            if self.node.unlinked:
+                return  # there is no key to make an object at
             try:
                 await self._commit()
             except BaseException:
@@ -237,15 +222,31 @@ class OpenFile:
         file of which nothing has been sent yet.
         """
         async with self._lock:  # not after renames of directories above: this may be for one
-            if commit and (self._upload is not None or not self.node.pending):
+            if commit and (self._store.has_begun or not self.node.pending):
                 self._raise_error()
                 await self._commit()
             yield
 
+    async def outlive(self) -> None:
+        """Before the name goes: put what is stored under it where the handles still find it.
+
+        To be called while held, and followed by ``outlived`` when the name is gone.
+        """
+        if self._store.has_begun:
+            await self._commit()
+        self._hidden = await self._store.hide()
+
+    def outlived(self) -> None:
+        """The name is gone: the handles go on with the hidden copy."""
+        if self._hidden is not None:
+            self.node.object = self._hidden
+            self.changed_here()
+
     async def discard(self) -> None:
-        """Forget what is not stored; a file that never was is gone."""
+        """Forget what is not stored, and what only the handles could reach."""
         async with self._turn():
-            await self._end_upload()
+            await self._store.end_upload()
+            await self._store.forget_hidden()
             if self.content is not None:
                 self._forget_content()
                 self.node.checked = NEVER
@@ -265,11 +266,7 @@ class OpenFile:
     def send_early(self) -> None:
         """Send the longest run as a part of less than the usual size. Does not yield."""
         assert self.content is not None
-        self._send(self.content.advance(self.content.longest_run()[1]), last=False)
-
-    def _version(self) -> Version | None:
-        info = self.node.object
-        return None if info is None else Version(info.key, info.etag, info.size)
+        self._store.send(self.content.advance(self.content.longest_run()[1]))
 
     async def _read(
         self, version: Version | None, span: ByteRange, prefetcher: Prefetcher
@@ -295,32 +292,21 @@ class OpenFile:
     async def _put_in(self, offset: int, data: bytes) -> int:
         """Edit the content; returns by how many bytes what is buffered has grown."""
         self._raise_error()
-        if self._is_sent(offset) and self._keeps(offset + len(data)):
-            assert self._upload is not None
-            self._upload.rewrite(offset, data)
+        if self._is_sent(offset) and self._store.keeps(offset + len(data)):
+            self._store.rewrite_kept(offset, data)
             return 0
         content = await self._editable(offset)
         buffered = content.buffered
         content.write(offset, data)
         grown = content.buffered - buffered
         self._send_full_parts(content, offset + len(data) - 1)
-        is_long = self._upload is not None and self._upload.is_long
-        if is_long or content.extents > _MOST_EXTENTS:
+        if self._store.is_long or content.extents > _MOST_EXTENTS:
             await self._seal()
         return grown
 
     def _is_sent(self, offset: int) -> bool:
         """Whether the byte at *offset* is part of what was uploaded already."""
         return self.content is not None and offset < self.content.frontier
-
-    def _keeps(self, stop: int) -> bool:
-        """Whether everything before *stop* can be read and changed although it was sent."""
-        return self._upload is not None and stop <= self._upload.kept
-
-    def _read_kept(self, span: ByteRange) -> bytes:
-        self._raise_error()
-        assert self._upload is not None
-        return self._upload.read(span.start, span.size)
 
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
@@ -352,8 +338,6 @@ class OpenFile:
     async def _seal(self) -> None:
         """Complete the upload with what is there; the content goes on from that object."""
         self._raise_error()
-        if self.node.unlinked:
-            raise StaleFile(f"{self.node.name!r} was removed while its upload was under way")
         await self._commit()
 
     def _edit(self) -> FileContent:
@@ -365,7 +349,7 @@ class OpenFile:
     async def _start_over(self) -> None:
         """Drop everything written so far: the file becomes empty."""
         self._raise_error()
-        await self._end_upload()
+        await self._store.end_upload()
         if self.content is not None:
             self._engines.memory.release(self.content.buffered)
         self.content = FileContent()
@@ -374,131 +358,35 @@ class OpenFile:
 
     def _touch(self) -> None:
         self._modified_ns = time.time_ns()
-        self._explicit_mtime = False
-
-    @property
-    def _current_error(self) -> Exception | None:
-        return self.error or (None if self._upload is None else self._upload.error)
+        self._store.explicit_mtime = False
 
     def _raise_error(self) -> None:
-        self.error = self._current_error
-        if self.error is not None:
-            raise self.error
+        if self._store.error is not None:
+            raise self._store.error
 
     def _send_full_parts(self, content: FileContent, position: int) -> None:
         """Send the full parts of the run around *position*, the only one that has grown."""
-        while (stop := content.full_run_at(position, self._part_size)) is not None:
-            self._send(content.advance(stop), last=False)
-
-    @property
-    def _part_size(self) -> int:
-        parts = 0 if self._upload is None else self._upload.parts
-        return next_part_size(self._engines.config, parts)
-
-    def _send(self, pieces: list[Piece], *, last: bool) -> None:
-        if self._upload is None:
-            engines = self._engines
-            target = self._target(with_mtime=self._explicit_mtime)
-            self._upload = FileUpload(
-                engines.client, engines.memory, engines.nursery, target, engines.config
-            )
-        self._upload.send(pieces, last=last)
-
-    def _target(self, *, with_mtime: bool) -> UploadTarget:
-        namespace, base = self._engines.namespace, self.node.object
-        stored = ObjectProperties() if base is None else base.properties
-        return UploadTarget(
-            key=namespace.key_of(self.node),
-            properties=ObjectProperties(
-                content_type=content_type_for(self.node.name),
-                metadata=namespace.codec.to_metadata(
-                    self.node.attributes, keep=stored.metadata, with_mtime=with_mtime
-                ),
-                entity=stored.entity,
-            ),
-            base=self._version(),
-        )
+        while (stop := content.full_run_at(position, self._store.part_size)) is not None:
+            self._store.send(content.advance(stop))
 
     async def _commit(self) -> None:
-        if self.content is None or self.node.unlinked:
+        if self.content is None:
             return
         self.node.attributes = self.attributes
         self._modified_ns = None
-        is_small = self._upload is None and self.content.size <= self._part_size
-        made = await (self._put(self.content) if is_small else self._complete(self.content))
+        made = await self._store.make(self.content)
         try:
-            if not is_small:
-                made = await self._seen(made)
-            made = await self._with_late_changes(made)
+            made = await self._store.settle(made)
         finally:
             # Whatever became of the rest: the content is stored, and nothing of it left here.
             self._committed(made)
 
     def _committed(self, info: ObjectInfo) -> None:
         self._forget_content()
-        self._is_exclusive = False
+        self._store.is_exclusive = False
         self._engines.namespace.committed(self.node, info)
         self.changed_here()
         _log.debug("file committed key=%s bytes=%d", info.key, info.size)
-
-    async def _put(self, content: FileContent) -> ObjectInfo:
-        engines, target = self._engines, self._target(with_mtime=True)
-        size, buffered = content.size, content.buffered
-        pieces = content.advance(size)
-        engines.memory.depart(buffered)
-        try:
-            body = await assemble(engines.client, target, pieces)
-            stored = await engines.client.put_object(
-                target.key,
-                body,
-                properties=target.properties,
-                forbid_overwrite=self._is_exclusive,
-            )
-        except BaseException:
-            content.restore(pieces)
-            engines.memory.stay(buffered)
-            raise
-        engines.memory.arrive(buffered)
-        return _info(target, stored, size)
-
-    async def _complete(self, content: FileContent) -> ObjectInfo:
-        """Send the rest and complete. If that fails, nothing of it can be sent again."""
-        size = content.size
-        self._send(content.advance(size), last=True)
-        assert self._upload is not None
-        target = self._upload.target
-        try:
-            stored = await self._upload.complete(forbid_overwrite=self._is_exclusive)
-        except BaseException as error:
-            interrupted = UploadFailed(target.key, "interrupted")
-            self.error = error if isinstance(error, UploadFailed) else interrupted
-            raise
-        finally:
-            await self._end_upload()
-        return _info(target, stored, size)
-
-    async def _seen(self, made: ObjectInfo) -> ObjectInfo:
-        """The new object with COS's Last-Modified, which is the mtime if none was set."""
-        try:
-            shown = await self._engines.client.head_object(made.key)
-        except CosError as error:
-            _log.warning("object not seen after upload key=%s error=%s", made.key, error)
-            return made
-        return replace(made, etag=shown.etag, modified_ns=shown.modified_ns)
-
-    async def _with_late_changes(self, made: ObjectInfo) -> ObjectInfo:
-        """Key and metadata are fixed when an upload begins; what changed since costs a copy."""
-        client, target = self._engines.client, self._target(with_mtime=self._has_mtime(made))
-        if target.key == made.key and target.properties == made.properties:
-            return made
-        stored = await copy_object(client, made, target.key, target.properties)
-        if target.key != made.key:
-            await client.delete_object(made.key)
-        return replace(_info(target, stored, made.size), crc64=made.crc64)
-
-    def _has_mtime(self, made: ObjectInfo) -> bool:
-        """Whether the mtime is to be stored: it was set, or it is in the metadata already."""
-        return self._explicit_mtime or MTIME in made.properties.metadata
 
     def _forget_content(self) -> None:
         if self.content is not None:
@@ -506,20 +394,4 @@ class OpenFile:
         self.content = None
         self.node.dirty = False
         self._modified_ns = None
-        self._explicit_mtime = False
-
-    async def _end_upload(self) -> None:
-        if self._upload is not None:
-            upload, self._upload = self._upload, None
-            await upload.end()
-
-
-def _info(target: UploadTarget, stored: StoredObject, size: int) -> ObjectInfo:
-    return ObjectInfo(
-        key=target.key,
-        size=size,
-        etag=stored.etag,
-        modified_ns=stored.modified_ns or time.time_ns(),
-        crc64=stored.crc64,
-        properties=target.properties,
-    )
+        self._store.explicit_mtime = False

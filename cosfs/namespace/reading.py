@@ -5,6 +5,7 @@ nodes are changed by their owner alone; a node keeps its type. Between awaits no
 what COS is known to hold agree.
 """
 
+import secrets
 from dataclasses import dataclass
 from typing import Final
 
@@ -25,6 +26,7 @@ from cosfs.namespace.listings import (
 from cosfs.namespace.lookups import Finder, Found
 from cosfs.namespace.times import RecentTimes
 
+HIDDEN_DIRECTORY: Final = ".cosfs-removed"  # below the mount's root
 ENTRIES_AT_ONCE: Final = 1000  # about 7 ms; other tasks run in between
 
 
@@ -63,6 +65,10 @@ class NamespaceReader:
             step = step.parent
         path = self._prefix + "/".join(reversed(names))
         return checked_key(path + "/" if names and node.is_directory else path)
+
+    def hidden_key(self) -> Key:
+        """A new key for what has no name any more but is still in use."""
+        return checked_key(f"{self._prefix}{HIDDEN_DIRECTORY}/{secrets.token_hex(16)}")
 
     async def load_root(self) -> None:
         """Take the root's attributes from its marker, if there is one that may be read."""

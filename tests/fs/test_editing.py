@@ -14,6 +14,7 @@ from tests.support.engines import (
     PART,
     Files,
     asked,
+    keys,
     some_bytes,
     unfinished_uploads,
 )
@@ -234,16 +235,46 @@ async def test_removed_small_file_can_still_be_read(files: Files) -> None:
     await files.close(handle)
 
 
-async def test_removed_file_says_that_what_was_sent_is_gone(files: Files) -> None:
+@pytest.mark.parametrize("before", [0, 100, 3 * PART])
+async def test_removed_file_lives_on_for_those_who_have_it_open(files: Files, before: int) -> None:
+    content = bytearray(some_bytes(before + 3 * PART))
     handle = files.create("f")
-    await handle.file.write(0, some_bytes(2 * PART))
+    await handle.file.write(0, bytes(content[:before]))
+    await files.fs.unlink(files.root, "f")
+    await handle.file.write(before, bytes(content[before:]))
+    await files.fs.flush(handle)
+    await handle.file.write(PART + 5, b"changed")
+    content[PART + 5 : PART + 12] = b"changed"
+
+    assert await files.fs.read(handle, 0, len(content)) == bytes(content)
+    assert files.stored("f") is None
+    await files.close(handle)
+    assert keys(files) == []
+    assert unfinished_uploads(files.api) == []
+
+
+async def test_stored_file_lives_on_when_it_is_removed(files: Files) -> None:
+    await files.put("f", b"content")
+    handle = await files.open("f", writable=False)
+    await files.fs.unlink(files.root, "f")
+
+    assert await files.fs.read(handle, 0, 100) == b"content"
+    assert files.stored("f") is None
+    await files.close(handle)
+    assert keys(files) == []
+
+
+async def test_removal_does_not_fail_when_the_file_cannot_live_on(files: Files) -> None:
+    await files.put("f", b"content")
+    handle = await files.open("f", writable=False)
+    files.api.faults.add(Fault(operation="CopyObject", status=403, code="AccessDenied"))
+
     await files.fs.unlink(files.root, "f")
 
     with pytest.raises(StaleFile):
-        await files.fs.read(handle, PART, 10)
-    with pytest.raises(StaleFile):
-        await handle.file.write(PART, b"x")
+        await files.fs.read(handle, 0, 100)
     await files.close(handle)
+    assert keys(files) == []
 
 
 async def test_name_of_a_removed_open_file_is_free(files: Files) -> None:

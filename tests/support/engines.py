@@ -18,7 +18,7 @@ from cosfs.emulator.api import Access, Api
 from cosfs.emulator.service import Service
 from cosfs.fs.filesystem import Filesystem
 from cosfs.fs.handles import FileHandle
-from cosfs.fs.openfile import Engines
+from cosfs.fs.storing import Engines
 from cosfs.namespace.attributes import AttributeCodec, new_attributes
 from cosfs.namespace.inodes import Node
 from cosfs.namespace.tree import Namespace
@@ -134,6 +134,11 @@ class Files:
 
     def stored(self, key: str) -> bytes | None:
         return stored_bytes(self.api, key)
+
+
+def keys(files: Files) -> list[str]:
+    """Every key in the bucket."""
+    return [entry.key for entry in files.api.service.store.objects_from(BUCKET, b"")]
 
 
 def nothing_else_held(_pid: int, _inode: int) -> bool:

@@ -1,0 +1,225 @@
+"""How the content of one file becomes an object: by one PUT, or by an upload begun while writing.
+
+What is fixed when an upload begins (key, metadata) may change before it ends: then a copy inside
+COS follows. A file without a name has a hidden key, for as long as somebody has it open.
+"""
+
+import logging
+import time
+from dataclasses import dataclass, field, replace
+
+import trio
+
+from cosfs.config import TransferConfig
+from cosfs.cos.client import CosClient
+from cosfs.cos.model import ByteRange, Key, ObjectInfo, ObjectProperties, StoredObject
+from cosfs.errors import CosError, UploadFailed
+from cosfs.fs.content import FileContent
+from cosfs.fs.fileupload import FileUpload, next_part_size
+from cosfs.fs.moving import MovingDirectories
+from cosfs.namespace.attributes import MTIME, content_type_for
+from cosfs.namespace.inodes import Node
+from cosfs.namespace.tree import Namespace
+from cosfs.transfer.blocks import BlockCache, Version
+from cosfs.transfer.copy import copy_object
+from cosfs.transfer.memory import MemoryLimiter
+from cosfs.transfer.parts import Piece
+from cosfs.transfer.upload import UploadTarget, assemble
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Engines:
+    """What an open file works with; one set for the whole mount."""
+
+    client: CosClient
+    namespace: Namespace
+    memory: MemoryLimiter
+    blocks: BlockCache
+    config: TransferConfig
+    nursery: trio.Nursery  # the mount's: upload sessions outlive the call that began them
+    moving: MovingDirectories = field(default_factory=MovingDirectories)
+
+
+class FileStore:
+    """Makes the objects of one file, one after the other. Its owner orders the calls.
+
+    *explicit_mtime*: the mtime was set by utimens, and nothing has been written since.
+    *is_exclusive*: the next object may not replace one (O_EXCL).
+    """
+
+    def __init__(self, engines: Engines, node: Node) -> None:
+        self.explicit_mtime = False
+        self.is_exclusive = False
+        self._engines = engines
+        self._node = node
+        self._upload: FileUpload | None = None
+        self._error: Exception | None = None
+        self._hidden: Key | None = None
+
+    def __repr__(self) -> str:
+        return f"<FileStore {self._upload}>"
+
+    @property
+    def version(self) -> Version | None:
+        """The object that the content started from."""
+        info = self._node.object
+        return None if info is None else Version(info.key, info.etag, info.size)
+
+    @property
+    def error(self) -> Exception | None:
+        """Why bytes that were sent are lost, if they are."""
+        return self._error or (None if self._upload is None else self._upload.error)
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether an upload runs."""
+        return self._upload is not None
+
+    @property
+    def is_long(self) -> bool:
+        return self._upload is not None and self._upload.is_long
+
+    @property
+    def part_size(self) -> int:
+        """The size of the next part; content of that size and less is one PUT."""
+        parts = 0 if self._upload is None else self._upload.parts
+        return next_part_size(self._engines.config, parts)
+
+    def keeps(self, stop: int) -> bool:
+        """Whether everything before *stop* can be read and changed although it was sent."""
+        return self._upload is not None and stop <= self._upload.kept
+
+    def read_kept(self, span: ByteRange) -> bytes:
+        assert self._upload is not None
+        return self._upload.read(span.start, span.size)
+
+    def rewrite_kept(self, offset: int, data: bytes) -> None:
+        """Change bytes that were sent; does not yield."""
+        assert self._upload is not None
+        self._upload.rewrite(offset, data)
+
+    def send(self, pieces: list[Piece], *, last: bool = False) -> None:
+        """Let *pieces* be the next parts, of a new upload if none runs. Does not yield."""
+        if self._upload is None:
+            engines, target = self._engines, self._target(with_mtime=self.explicit_mtime)
+            self._upload = FileUpload(
+                engines.client, engines.memory, engines.nursery, target, engines.config
+            )
+        self._upload.send(pieces, last=last)
+
+    async def make(self, content: FileContent) -> ObjectInfo:
+        """Make an object of *content*.
+
+        After a failed PUT the content is as it was. What a failed upload has sent cannot be sent
+        again: *error* says so from then on.
+        """
+        if self._upload is None and content.size <= self.part_size:
+            return await self._put(content)
+        return await self._complete(content)
+
+    async def settle(self, made: ObjectInfo) -> ObjectInfo:
+        """What ``make`` made, with what COS adds to it and what has changed since it began."""
+        if MTIME not in made.properties.metadata:
+            made = await self._seen(made)
+        with_mtime = self.explicit_mtime or MTIME in made.properties.metadata
+        client, target = self._engines.client, self._target(with_mtime=with_mtime)
+        if target.key == made.key and target.properties == made.properties:
+            return made
+        stored = await copy_object(client, made, target.key, target.properties)
+        if target.key != made.key:
+            await client.delete_object(made.key)
+        return replace(_info(target, stored, made.size), crc64=made.crc64)
+
+    async def end_upload(self) -> None:
+        """Abort the upload, if one runs."""
+        if self._upload is not None:
+            upload, self._upload = self._upload, None
+            await upload.end()
+
+    async def hide(self) -> ObjectInfo | None:
+        """Copy the object to a key that outlives the file's name; None if there are no bytes."""
+        info = self._node.object
+        if info is None or info.size == 0:
+            return None
+        stored = await copy_object(self._engines.client, info, self._hidden_key())
+        return replace(info, key=self._hidden_key(), etag=stored.etag)
+
+    async def forget_hidden(self) -> None:
+        """Remove what only those could reach who had the file open."""
+        if self._hidden is not None:
+            key, self._hidden = self._hidden, None
+            await self._engines.client.delete_object(key)
+
+    def _hidden_key(self) -> Key:
+        self._hidden = self._hidden or self._engines.namespace.hidden_key()
+        return self._hidden
+
+    def _target(self, *, with_mtime: bool) -> UploadTarget:
+        namespace, node = self._engines.namespace, self._node
+        stored = ObjectProperties() if node.object is None else node.object.properties
+        metadata = namespace.codec.to_metadata(
+            node.attributes, keep=stored.metadata, with_mtime=with_mtime
+        )
+        return UploadTarget(
+            key=self._hidden_key() if node.unlinked else namespace.key_of(node),
+            properties=ObjectProperties(
+                content_type=content_type_for(node.name), metadata=metadata, entity=stored.entity
+            ),
+            base=self.version,
+        )
+
+    async def _put(self, content: FileContent) -> ObjectInfo:
+        engines, target = self._engines, self._target(with_mtime=True)
+        size, buffered = content.size, content.buffered
+        pieces = content.advance(size)
+        engines.memory.depart(buffered)
+        try:
+            stored = await engines.client.put_object(
+                target.key,
+                await assemble(engines.client, target, pieces),
+                properties=target.properties,
+                forbid_overwrite=self.is_exclusive,
+            )
+        except BaseException:
+            content.restore(pieces)
+            engines.memory.stay(buffered)
+            raise
+        engines.memory.arrive(buffered)
+        return _info(target, stored, size)
+
+    async def _complete(self, content: FileContent) -> ObjectInfo:
+        size = content.size
+        self.send(content.advance(size), last=True)
+        assert self._upload is not None
+        target = self._upload.target
+        try:
+            stored = await self._upload.complete(forbid_overwrite=self.is_exclusive)
+        except BaseException as error:
+            interrupted = UploadFailed(target.key, "interrupted")
+            self._error = error if isinstance(error, UploadFailed) else interrupted
+            raise
+        finally:
+            await self.end_upload()
+        return _info(target, stored, size)
+
+    async def _seen(self, made: ObjectInfo) -> ObjectInfo:
+        """With COS's Last-Modified, which is the mtime where none was set."""
+        try:
+            shown = await self._engines.client.head_object(made.key)
+        except CosError as error:
+            _log.warning("object not seen after upload key=%s error=%s", made.key, error)
+            return made
+        return replace(made, etag=shown.etag, modified_ns=shown.modified_ns)
+
+
+def _info(target: UploadTarget, stored: StoredObject, size: int) -> ObjectInfo:
+    return ObjectInfo(
+        key=target.key,
+        size=size,
+        etag=stored.etag,
+        modified_ns=stored.modified_ns or time.time_ns(),
+        crc64=stored.crc64,
+        properties=target.properties,
+    )
