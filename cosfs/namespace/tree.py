@@ -146,13 +146,15 @@ class Namespace(NamespaceReader):
 
         Nothing has to for pending and dirty files, whose commit stores the attributes, for the
         root of a bucket, which has no key, and for a change that changes nothing. A rename of a
-        file stores the rest with its own copy.
+        file stores the rest with its own copy. Raises MetadataFull, as nobody would hear of it
+        later.
         """
-        before = node.attributes
-        node.attributes = change.apply(before, time.time_ns())
-        if node.attributes is before:
+        changed = change.apply(node.attributes, time.time_ns())
+        if changed is node.attributes:
             self._touch(node)  # chmod(2) to the same mode changes the inode all the same
             return
+        self.require_room(node, changed)
+        node.attributes = changed
         if node.unlinked:
             return
         if change.mtime_ns is not None:

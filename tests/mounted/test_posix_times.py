@@ -90,9 +90,11 @@ def test_renaming_moves_the_times_of_both_directories(place: Place, kind: str) -
     second.mkdir()
     KINDS[kind](first / "n")
     before = [times(first), times(second), times(first / "n")]
+    inode = (first / "n").lstat().st_ino
 
     os.rename(first / "n", second / "m")
 
+    assert (second / "m").lstat().st_ino == inode
     after = [times(first), times(second), times(second / "m")]
     for earlier, later in zip(before[:2], after[:2], strict=True):
         assert (later[0] > earlier[0], later[1] > earlier[1]) == (True, True)

@@ -175,6 +175,19 @@ def test_names_are_for_those_who_may(place: Place) -> None:
     assert os.getxattr(place.path / "f", "trusted.a") == b"a"
 
 
+def test_attributes_of_a_directory_move_with_it(place: Place) -> None:
+    (place.path / "d" / "e").mkdir(parents=True)
+    os.setxattr(place.path / "d", "user.a", b"outer")
+    os.setxattr(place.path / "d" / "e", "user.a", b"inner")
+
+    (place.path / "d").rename(place.path / "moved")
+
+    assert os.getxattr(place.path / "moved", "user.a") == b"outer"
+    assert os.getxattr(place.path / "moved" / "e", "user.a") == b"inner"
+    assert stored(place, "moved/") == {b"user.a": b"outer"}
+    assert stored(place, "moved/e/") == {b"user.a": b"inner"}
+
+
 def test_attributes_of_others_are_read(place: Place, emulator: EmulatorProcess) -> None:
     text = "%7B%22user.a%22%3A%22YQ%3D%3D%22%2C%22user.b%22%3A%22%22%7D"
     place.sdk.put(place.prefix + "f", b"x", {HEADER: text})

@@ -14,6 +14,7 @@ from cosfs.errors import (
     DirectoryNotEmpty,
     EntryExists,
     IsADirectory,
+    MetadataFull,
     NoSuchEntry,
     NotADirectory,
 )
@@ -467,3 +468,17 @@ async def test_directory_with_a_file_that_the_listing_misses_is_not_removed(
 
     with pytest.raises(DirectoryNotEmpty):
         await names.remove_directory(directory)
+
+
+async def test_change_that_has_no_room_beside_the_object_is_refused_at_once(
+    world: World, names: Namespace, root: Node
+) -> None:
+    await world.put("a", metadata={"mode": "33188", "foreign": "x" * 1900})
+    node = await names.lookup(root, "a")
+    before = node.attributes
+
+    with pytest.raises(MetadataFull):
+        names.collect_attributes(node, AttributeChange(mode=0o600, uid=1, gid=2))
+
+    assert node.attributes is before
+    assert node.late is None
