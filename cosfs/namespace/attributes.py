@@ -228,7 +228,7 @@ class AttributeCodec:
         )
 
     def _shown_mode(self, mode: int) -> int:
-        return mode & ~(self._hidden & 0o777)
+        return mode if stat.S_ISLNK(mode) else mode & ~(self._hidden & 0o777)
 
     def _owner_and_mode(self, attributes: Attributes, kept: Mapping[str, str]) -> dict[str, str]:
         """An override is only shown: what is stored beneath stays until it is really changed."""

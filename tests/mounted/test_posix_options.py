@@ -28,7 +28,7 @@ def mount(emulator: EmulatorProcess) -> Iterator[Mounted]:
 def test_everything_made_belongs_to_the_owner_that_is_shown(place: Place, kind: str) -> None:
     KINDS[kind](place.path / "n")
 
-    mode = {"directory": "0750", "symlink": "0750"}.get(kind, "0640")
+    mode = {"directory": "0750", "symlink": "0777"}.get(kind, "0640")
     assert shape(place.path / "n") == f"{mode} {OWNER}:{GROUP}"
     assert shape(place.path) == f"0750 {OWNER}:{GROUP}"
 
