@@ -30,6 +30,13 @@ class Network(StrEnum):
     ACCELERATE = "accelerate"
 
 
+class OnConflict(StrEnum):
+    """What becomes of an edited file whose object somebody else has replaced meanwhile."""
+
+    FAIL = "fail"  # the commit does, and leaves the other's object
+    OVERWRITE = "overwrite"  # what was not edited comes from the other's object
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceConfig:
     """How to reach a bucket."""
@@ -56,6 +63,7 @@ class TransferConfig:
     parallel: int = 8  # parts in flight for one file
     memory: int = 256 << 20  # the mount's whole budget for file contents
     read_ahead: int = 32 << 20  # the most that one reader is ahead of itself
+    on_conflict: OnConflict = OnConflict.FAIL
     parts_per_upload: int = 9_000  # then the object is completed, and a new upload copies from it
 
 

@@ -14,6 +14,7 @@ from cosfs.config import (
     AttributeConfig,
     MountConfig,
     Network,
+    OnConflict,
     ServiceConfig,
     TransferConfig,
 )
@@ -201,6 +202,15 @@ OPTIONS: Final[tuple[Option, ...]] = (
         aliases=("parallel-count", "parallel-upload"),
         apply=_transfer(
             lambda old, text: replace(old, parallel=values.count(text, least=1, most=128))
+        ),
+    ),
+    Option(
+        name="on-conflict",
+        metavar="WHAT",
+        help="when others have replaced an edited file: fail, or overwrite (fail)",
+        group=TRANSFER,
+        apply=_transfer(
+            lambda old, text: replace(old, on_conflict=values.choice(text, OnConflict))
         ),
     ),
     Option(

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import trio
 
-from cosfs.config import TransferConfig
+from cosfs.config import OnConflict, TransferConfig
 from cosfs.cos.client import CosClient
 from cosfs.cos.model import ByteRange, Key, ObjectInfo, ObjectProperties, StoredObject
 from cosfs.errors import CosError, UploadFailed
@@ -168,6 +168,7 @@ class FileStore:
                 content_type=content_type_for(node.name), metadata=metadata, entity=stored.entity
             ),
             base=self.version,
+            base_may_change=self._engines.config.on_conflict is OnConflict.OVERWRITE,
         )
 
     async def _put(self, content: FileContent) -> ObjectInfo:

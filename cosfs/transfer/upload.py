@@ -58,15 +58,20 @@ class UploadState(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadTarget:
-    """What an upload makes, and the object that its unchanged ranges come from."""
+    """What an upload makes, and the object that its unchanged ranges come from.
+
+    *base_may_change*: they come from whatever object is at the base's key by then.
+    """
 
     key: Key
     properties: ObjectProperties
     base: Version | None = None
+    base_may_change: bool = False
 
     def base_range(self, span: ByteRange) -> CopySource:
         assert self.base is not None
-        return CopySource(key=self.base.key, span=span, if_match=self.base.etag)
+        etag = None if self.base_may_change else self.base.etag
+        return CopySource(key=self.base.key, span=span, if_match=etag)
 
 
 async def assemble(

@@ -1,20 +1,25 @@
 """Changing files that exist, and what becomes of open ones whose name changes."""
 
 import stat
+from dataclasses import replace
 
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
 
+from cosfs.config import OnConflict
+from cosfs.emulator.api import Api
 from cosfs.emulator.faults import Fault
 from cosfs.errors import EntryExists, FileTooLarge, IsADirectory, NoSuchEntry, StaleFile
 from cosfs.namespace.attributes import AttributeChange, new_attributes
 from tests.support.engines import (
     MIB,
     PART,
+    SMALL,
     Files,
     asked,
     keys,
+    opened_files,
     some_bytes,
     unfinished_uploads,
 )
@@ -126,6 +131,19 @@ async def test_edit_of_an_object_replaced_meanwhile_fails_and_leaves_it(files: F
 
     assert files.stored("f") == b"theirs"
     assert unfinished_uploads(files.api) == []
+
+
+async def test_edit_of_an_object_replaced_meanwhile_may_win(api: Api) -> None:
+    theirs = some_bytes(len(BASE), seed=9)
+    overwriting = replace(SMALL, on_conflict=OnConflict.OVERWRITE)
+    async with opened_files(api, overwriting) as files:
+        await files.put("f", BASE)
+        handle = await files.open("f")
+        await handle.file.write(MIB, b"xyz")
+        await files.put("f", theirs)
+        await files.close(handle)
+
+        assert files.stored("f") == theirs[:MIB] + b"xyz" + theirs[MIB + 3 :]
 
 
 async def test_reader_of_a_replaced_object_is_told(files: Files) -> None:
