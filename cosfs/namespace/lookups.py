@@ -64,10 +64,12 @@ class Finder:
         listing = self._listings.fresh(prefix)
         if listing is None and not self._listings.is_large(prefix):
             listing = await self._first_pages.share(prefix, lambda: self._list_one_page(prefix))
+        change = self._listings.recent(prefix).get(name)
         if listing is not None:
             entry = listing.entries.get(name)
-            return None if entry is None else await self._load(prefix, entry, listing.time)
-        change = self._listings.recent(prefix).get(name)
+            # An own change is put into any listing: what it shows is not what COS has said.
+            seen_at = listing.time if change is None else change.time
+            return None if entry is None else await self._load(prefix, entry, seen_at)
         if change is None:
             return await self._probe(prefix, name)
         if change.entry is not None:
