@@ -8,9 +8,10 @@ import pytest
 from cosfs.config import Addressing, MountConfig, Network, ServiceConfig
 from cosfs.errors import ConfigError
 from cosfs.options import OPTIONS, Option
-from cosfs.settings import Setting, configure, parse_source, split_options
+from cosfs.settings import Setting, configure, find_option, parse_source, split_options
 
 BUCKET = "examplebucket-1250000000"
+README = Path(__file__).parent.parent / "README.md"
 
 
 def configured(options: str = "", **environ: str) -> MountConfig:
@@ -207,8 +208,44 @@ def test_help_tells_the_default(option: Option, default: str) -> None:
     assert option.apply(config, default) == config
 
 
+def readme_rows() -> list[tuple[str, str]]:
+    """The first two cells of each row of the README's table of options."""
+    table = README.read_text().partition("| option | default |")[2].partition("\n\n")[0]
+    rows = [line.split("|")[1:3] for line in table.splitlines()[2:]]
+    return [(names.strip(), default.strip()) for names, default in rows]
+
+
 def test_readme_explains_every_option() -> None:
-    readme = (Path(__file__).parent.parent / "README.md").read_text()
+    explained = " ".join(names for names, _ in readme_rows())
     names = [option.name.replace("-", "_") for option in OPTIONS if option.help]
 
-    assert [name for name in names if f"`{name}`" not in readme] == []
+    assert [name for name in names if f"`{name}`" not in explained] == []
+
+
+def test_readme_names_options_that_there_are() -> None:
+    text = " ".join(names for names, _ in readme_rows())
+    names = re.findall(r"`([a-z_-]+)`", text) + re.findall(r"\[(\w+),", text)
+
+    assert len(names) > len(OPTIONS) // 2
+    assert all(find_option(name.lstrip("-")) for name in names if name != "-f")
+
+
+def readme_defaults() -> list[tuple[str, str]]:
+    """Options whose default the README names as one would write it; "off" for a switch."""
+    rows = [(re.findall(r"`([a-z_]+)`", names), default) for names, default in readme_rows()]
+    plain = re.compile(r"`\w+`|\d+\w?|off")
+    return [
+        (names[0], default.strip("`"))
+        for names, default in rows
+        if names and plain.fullmatch(default)
+    ]
+
+
+@pytest.mark.parametrize(("name", "default"), readme_defaults())
+def test_readme_tells_the_default(name: str, default: str) -> None:
+    """To set what is the default changes nothing."""
+    option = find_option(name)
+    assert option is not None
+    config = MountConfig(service=ServiceConfig(bucket=BUCKET), mountpoint=Path("/mnt"))
+
+    assert option.apply(config, "0" if default == "off" else default) == config

@@ -1,6 +1,8 @@
 """Everything that can be wrong with a mount before there is one: its line and its exit code."""
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -181,6 +183,36 @@ def test_foreground_complains_alike(mountpoint: Path, emulator: EmulatorProcess)
 def test_missing_fuse_is_told_with_its_remedy(mountpoint: Path, tmp_path: Path) -> None:
     with pytest.raises(FuseMissing, match="modprobe fuse"):
         prepare(make_config(mountpoint), device=tmp_path / "fuse")
+
+
+PLANT = """
+import sys
+import cosfs.mount
+from cosfs.cli.main import main
+
+async def planted(config, ready):
+    raise ZeroDivisionError("planted")
+
+cosfs.mount.run_mount = planted
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+@pytest.mark.parametrize("options", [[], ["--foreground"]], ids=["background", "foreground"])
+def test_bug_is_told_with_a_code_of_its_own(mountpoint: Path, options: list[str]) -> None:
+    words = ["mount", BUCKET, str(mountpoint), "--region=ap-guangzhou", *options]
+
+    done = subprocess.run(
+        [sys.executable, "-c", PLANT, *words],
+        env=mount_environment(),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert done.returncode == 4
+    assert "cosfs: internal error: ZeroDivisionError('planted')" in done.stderr.splitlines()
 
 
 @pytest.mark.parametrize(

@@ -171,6 +171,16 @@ async def test_find_credentials_looks_in_the_home_directory(tmp_path: Path, name
     assert found.secret_id == "id"
 
 
+async def test_find_credentials_prefers_its_own_file_to_the_one_of_other_tools(
+    tmp_path: Path,
+) -> None:
+    private_file(tmp_path / ".cos.conf", "[common]\nsecret_id = theirs\nsecret_key = key\n")
+    private_file(tmp_path / ".passwd-cosfs", "ours:key\n")
+    found = await find_credentials(None, {"HOME": str(tmp_path)}, BUCKET, anonymous=False).get()
+    assert found is not None
+    assert found.secret_id == "ours"
+
+
 @pytest.mark.skipif(Path("/etc/passwd-cosfs").exists(), reason="this machine has credentials")
 def test_find_credentials_says_what_to_set(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="COS_SECRET_ID and COS_SECRET_KEY"):

@@ -132,6 +132,22 @@ def test_lazily_unmounted_files_are_stored_when_they_are_closed(
     assert Sdk(emulator.port).get("lazy") == DATA + DATA
 
 
+def test_unmounting_from_outside_returns_while_the_mount_stores_the_rest(
+    emulator: EmulatorProcess,
+) -> None:
+    with mounted(emulator) as mount:
+        (mount.path / "changed").write_bytes(b"content")
+        emulator.set_faults("operation=CopyObject delay=2")
+        (mount.path / "changed").chmod(0o600)
+        run("fusermount3", "-u", mount.path)
+        returned_early = mount.process.poll() is None
+        assert_ended_well(mount)
+        emulator.set_faults("")
+
+    assert returned_early
+    assert Sdk(emulator.port).head("changed")["x-cos-meta-mode"] == str(0o100600)
+
+
 def test_umount_tells_of_a_file_that_could_not_be_stored(emulator: EmulatorProcess) -> None:
     with mounted(emulator) as mount:
         (mount.path / "refused").write_bytes(bytes(4096))
