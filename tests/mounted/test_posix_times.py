@@ -137,7 +137,10 @@ def test_a_file_that_loses_its_name_shows_it(place: Place) -> None:
         assert after.st_ctime_ns > before.st_ctime_ns
         assert after.st_mtime_ns == before.st_mtime_ns
         assert after.st_size == 7
+        write.write(b"C")
+        write.flush()
         os.fchmod(write.fileno(), 0o600)
+        assert read.read() == b"Content"
         assert os.fstat(read.fileno()).st_mode == 0o100600
 
 
