@@ -108,8 +108,12 @@ class OpenFile:
         return self._epoch
 
     def changed_here(self) -> None:
-        """Say that this mount itself has just changed the object's key, ETag or metadata."""
+        """Say that this mount itself has just changed the object's key, ETag or metadata.
+
+        The name is this file's from then on: O_EXCL has had its say.
+        """
         self._own = self._store.version
+        self._store.is_exclusive = False
 
     @property
     def scattered_size(self) -> int:
@@ -383,7 +387,6 @@ class OpenFile:
 
     def _committed(self, info: ObjectInfo) -> None:
         self._forget_content()
-        self._store.is_exclusive = False
         self._engines.namespace.committed(self.node, info)
         self.changed_here()
         _log.debug("file committed key=%s bytes=%d", info.key, info.size)

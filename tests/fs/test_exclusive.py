@@ -31,3 +31,16 @@ async def test_exclusive_file_can_be_committed_again(files: Files) -> None:
     await files.close(handle)
 
     assert files.stored("f") == b"onetwo"
+
+
+@pytest.mark.parametrize("size", [10, 3 * PART])
+async def test_exclusive_file_replaces_what_it_is_renamed_over(files: Files, size: int) -> None:
+    """As programs do that write a temporary file and rename it before they close it."""
+    await files.put("f", b"old")
+    handle = files.create("temporary", exclusive=True)
+    await handle.file.write(0, some_bytes(size))
+
+    await files.fs.rename(files.root, "temporary", files.root, "f", replace=True)
+    await files.close(handle)
+
+    assert files.stored("f") == some_bytes(size)
