@@ -134,8 +134,11 @@ class CosClient(MultipartRequests):
         crc64 = crc64_of(body)
         headers = self._creation_headers(properties) | overwriting(forbidden=forbid_overwrite)
         request = self._about("PUT Object", "PUT", key, headers=headers)
+        is_made = False
 
         def read(answer: Answer) -> StoredObject:
+            nonlocal is_made
+            is_made = True
             stored = stored_object(answer.headers)
             check_crc64("PUT Object", key, sent=crc64, told=stored.crc64)
             return stored
@@ -145,6 +148,8 @@ class CosClient(MultipartRequests):
         except AlreadyExists as error:
             if error.attempts == 1:
                 raise
+            if is_made:  # of a body that was damaged on its way: what exists is ours to replace
+                return await self.put_object(key, body, properties=properties)
             return await self._resolve(error, key, size=body_size(body), crc64=crc64)
 
     async def copy_object(

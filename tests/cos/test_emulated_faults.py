@@ -54,6 +54,14 @@ async def test_put_object_that_may_not_overwrite_recognises_itself(
     assert stored.crc64 == crc64([b"x"])
 
 
+async def test_put_object_that_may_not_overwrite_replaces_its_own_damaged_body(
+    client: CosClient, transport: EmulatedTransport
+) -> None:
+    plan(transport, "operation=PutObject corrupt times=1")
+    await client.put_object(KEY, [b"x"], properties=PLAIN, forbid_overwrite=True)
+    assert await content_of(client, KEY) == b"x"
+
+
 @pytest.mark.parametrize(
     "rule",
     [
