@@ -48,6 +48,37 @@ async def test_copy_takes_new_properties(api: Api, client: CosClient, source: Ob
     assert stored_bytes(api, SOURCE) == CONTENT
 
 
+@pytest.fixture
+async def assembled(client: CosClient) -> ObjectInfo:
+    """An object made in parts: COS gives its copy another ETag."""
+    upload_id = await client.initiate_multipart_upload(SOURCE, properties=ObjectProperties())
+    part = await client.upload_part(SOURCE, upload_id, 1, [CONTENT])
+    await client.complete_multipart_upload(SOURCE, upload_id, [part], crc64=part.crc64)
+    return await client.head_object(SOURCE)
+
+
+async def test_copy_onto_itself_whose_answer_is_lost_is_recognised(
+    api: Api, client: CosClient, assembled: ObjectInfo
+) -> None:
+    api.faults.add(Fault(operation="CopyObject", nth=1, lose=True))
+
+    stored = await copy_object(client, assembled, SOURCE, ObjectProperties(metadata={"uid": "7"}))
+
+    assert stored.etag == (await client.head_object(SOURCE)).etag
+    assert stored.etag != assembled.etag
+    assert stored_metadata(api, SOURCE) == {"uid": "7"}
+
+
+async def test_copy_onto_itself_does_not_take_a_change_by_others_for_its_own(
+    api: Api, client: CosClient, assembled: ObjectInfo
+) -> None:
+    await copy_object(client, assembled, SOURCE, ObjectProperties(metadata={"uid": "8"}))
+    api.faults.add(Fault(operation="CopyObject", nth=1, status=503))
+
+    with pytest.raises(PreconditionFailed):
+        await copy_object(client, assembled, SOURCE, ObjectProperties(metadata={"uid": "7"}))
+
+
 async def test_large_copy_goes_in_parts(api: Api, client: CosClient, source: ObjectInfo) -> None:
     api.requests.clear()
 
