@@ -16,7 +16,6 @@ from cosfs.cos.model import MIN_PART_SIZE, ByteRange
 from cosfs.errors import CosfsError, FilesLost, IsADirectory, NotADirectory
 from cosfs.fs.handles import DirectoryHandle, FileHandle
 from cosfs.fs.lateattributes import LateAttributes
-from cosfs.fs.moving import is_below
 from cosfs.fs.openfile import OpenFile
 from cosfs.fs.storing import Engines
 from cosfs.namespace.attributes import AttributeChange, Attributes, without_privileges
@@ -239,7 +238,7 @@ class Filesystem:
             if node.is_directory:
                 await self._late.store_all()
                 stack.enter_context(self._moving.moving(node))
-            moving = [file.node for file in self._files.values() if is_below(file.node, node)]
+            moving = [file.node for file in self._files.values() if file.node.is_inside(node)]
             held = await stack.enter_async_context(self._held(moving, dropping=dropping))
             replaced = [file for file in held if file.node in dropping]
             await self._outlive(replaced)

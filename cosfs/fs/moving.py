@@ -36,12 +36,4 @@ class MovingDirectories:
     def _end_of_move(self, node: Node) -> trio.Event | None:
         if not self._ended:
             return None
-        return next((end for top, end in self._ended.items() if is_below(node, top)), None)
-
-
-def is_below(node: Node, top: Node) -> bool:
-    """Whether *node* is *top* or somewhere below it."""
-    current: Node | None = node
-    while current is not None and current is not top:
-        current = current.parent
-    return current is top
+        return next((end for top, end in self._ended.items() if node.is_inside(top)), None)

@@ -42,6 +42,13 @@ class Node:
     def is_directory(self) -> bool:
         return self.attributes.is_directory
 
+    def is_inside(self, top: "Node") -> bool:
+        """Whether it is *top* or somewhere below it."""
+        step: Node | None = self
+        while step is not None and step is not top:
+            step = step.parent
+        return step is top
+
     def __repr__(self) -> str:
         states = ("pending", "dirty", "unlinked")
         marks = "".join(f" {state}" for state in states if getattr(self, state))

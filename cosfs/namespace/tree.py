@@ -120,7 +120,7 @@ class Namespace(NamespaceReader):
         An error leaves the source whole. Raises what rename(2) names: EntryExists, IsADirectory,
         NotADirectory, DirectoryNotEmpty, InvalidArgument.
         """
-        if _is_inside(new_parent, node):
+        if new_parent.is_inside(node):
             raise InvalidArgument(f"{node.name!r} cannot be moved into itself")
         target = await self._find_child(new_parent, new_name)
         if target is node:
@@ -435,14 +435,6 @@ def _as_listed(info: ObjectInfo) -> ListedObject:
 def _stored_key(node: Node) -> Key | None:
     """The key of the object under a node's name, whether or not it is the node's own."""
     return node.replaces if node.object is None else node.object.key
-
-
-def _is_inside(directory: Node, node: Node) -> bool:
-    """Whether *directory* is *node* or somewhere below it."""
-    step: Node | None = directory
-    while step is not None and step is not node:
-        step = step.parent
-    return step is node
 
 
 def _require_replaceable(node: Node, target: Node, *, replace: bool) -> None:
