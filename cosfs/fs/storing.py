@@ -198,11 +198,11 @@ class FileStore:
         try:
             stored = await self._upload.complete(forbid_overwrite=self.is_exclusive)
         except BaseException as error:
+            # The upload with all that was sent stays until the last handle is closed.
             interrupted = UploadFailed(target.key, "interrupted")
             self._error = error if isinstance(error, UploadFailed) else interrupted
             raise
-        finally:
-            await self.end_upload()
+        await self.end_upload()
         return _info(target, stored, size)
 
     async def _seen(self, made: ObjectInfo) -> ObjectInfo:
