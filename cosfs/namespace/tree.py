@@ -413,6 +413,9 @@ class Namespace(NamespaceReader):
         now = time.time_ns()
         self._times.entries_changed(self.key_of(directory), now)
         directory.attributes = replace(directory.attributes, mtime_ns=now, ctime_ns=now)
+        if directory.late is not None and directory.late.mtime_ns is not None:
+            # A time that was chosen before is over: shown once more, it could not be chosen again.
+            directory.late = replace(directory.late, mtime_ns=None)
 
     def _touch(self, node: Node) -> None:
         """The inode was changed in a way that COS does not store."""

@@ -75,6 +75,27 @@ async def test_rename_of_the_directory_stores_the_changes_below_first(files: Fil
     assert stored_metadata(files.api, "e/f")["mode"] == str(0o100600)
 
 
+async def test_time_of_a_directory_can_be_chosen_before_and_after_a_name_is_made(
+    files: Files,
+) -> None:
+    """As rsync does: what is shown at the end is what COS has."""
+    await files.put("d/", b"")
+    directory = await files.fs.lookup(files.root, "d")
+    files.fs.namespace.inodes.remember(directory)
+
+    await files.fs.set_attributes(directory, TOUCH)
+    await files.fs.make_directory(directory, "e", mode=0o755, uid=0, gid=0)
+    made_ns = directory.attributes.mtime_ns
+    await trio.sleep(3 * MOMENT_S)
+    assert directory.attributes.mtime_ns == made_ns
+    assert stored_metadata(files.api, "d/")["mtime"] == str(made_ns // 10**9)
+
+    await files.fs.set_attributes(directory, TOUCH)
+    await trio.sleep(3 * MOMENT_S)
+    assert directory.attributes.mtime_ns == TOUCH.mtime_ns
+    assert stored_metadata(files.api, "d/")["mtime"] == "1000000000"
+
+
 async def test_removal_forgets_the_changes(files: Files) -> None:
     node = await stored_file(files, "f")
 
