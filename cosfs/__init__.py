@@ -4,7 +4,7 @@ An import follows the arrows, never up or sideways::
 
     cli -> mount -> fuse -> fs -> namespace -> cos -> errors, config
                              `--> transfer --> cos
-    cli -> settings -> options -> config, values    (what the user wrote -> a MountConfig)
+    cli -> settings -> options -> cos, config, values    (what the user wrote -> a MountConfig)
     cli -> emulator          (a leaf: imports nothing else of cosfs)
     cli, fuse -> mounttable  (a leaf too)
 """

@@ -45,7 +45,7 @@ class OpenFile:
     ========= ======================================== =====================================
     clean     ``content`` is None: reads go to COS     write, truncate, create
     dirty     ``content`` holds what COS does not      ``commit``, ``discard``
-    failed    ``error``: an upload lost written data   ``discard``; every call raises it
+    failed    the upload lost written data             ``discard``; every call raises it
     ========= ======================================== =====================================
     """
 
