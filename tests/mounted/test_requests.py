@@ -1,0 +1,151 @@
+"""What programs cost in requests and bytes sent, as the emulator's log tells it."""
+
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.mounted.conftest import Place
+from tests.mounted.programs import content, run
+from tests.support.emulated import RequestRecord
+
+MIB = 1 << 20
+PART = 8 * MIB  # the default part size
+
+
+@dataclass(slots=True)
+class Cost:
+    """The requests of a block, known once it has ended."""
+
+    requests: list[RequestRecord] = field(default_factory=list)
+
+    @property
+    def operations(self) -> Counter[str]:
+        return Counter(request["operation"] for request in self.requests)
+
+    @property
+    def changes(self) -> Counter[str]:
+        """What changes the bucket or reads content; the questions depend on what is known."""
+        questions = ("GetBucket", "HeadObject")
+        return Counter({o: n for o, n in self.operations.items() if o not in questions})
+
+    def of(self, operation: str) -> list[RequestRecord]:
+        return [request for request in self.requests if request["operation"] == operation]
+
+
+@contextmanager
+def cost(place: Place) -> Iterator[Cost]:
+    """The requests that the block makes; what is collected for a moment is stored in it."""
+    found = Cost()
+    place.emulator.forget_requests()
+    yield found
+    run("sync", ".", cwd=place.path)
+    found.requests += place.emulator.requests()
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    """A file with a mode and a time of its own."""
+    source = tmp_path / "small"
+    source.write_bytes(content(3000))
+    source.chmod(0o640)
+    run("touch", "-d", "2001-02-03 04:05:06.789 UTC", source)
+    return source
+
+
+def test_appending_sends_what_is_new_and_copies_the_rest(place: Place) -> None:
+    data, more = content(64 * MIB), content(MIB, seed=2)
+    (place.path / "f").write_bytes(data)
+
+    with cost(place) as spent, (place.path / "f").open("ab") as file:
+        file.write(more)
+
+    sent = sum(request["bytes_in"] for request in spent.of("UploadPart"))
+    assert sent == MIB
+    assert spent.of("GetObject") == []
+    place.assert_stored({"f": data + more})
+
+
+def test_changing_a_byte_sends_one_part(place: Place) -> None:
+    data = bytearray(content(64 * MIB))
+    (place.path / "f").write_bytes(data)
+    data[33 * MIB + 5] ^= 1
+
+    with cost(place) as spent, (place.path / "f").open("r+b", buffering=0) as file:
+        file.seek(33 * MIB + 5)
+        file.write(data[33 * MIB + 5 : 33 * MIB + 6])
+
+    (part,) = spent.of("UploadPart")
+    assert part["bytes_in"] <= PART
+    assert sum(request["bytes_out"] for request in spent.of("GetObject")) <= PART
+    place.assert_stored({"f": bytes(data)})
+
+
+def test_cp_with_attributes_is_one_put(place: Place, small: Path) -> None:
+    with cost(place) as spent:
+        run("cp", "-p", small, place.path / "f")
+
+    assert spent.changes == {"PutObject": 1}
+    assert_same_attributes(place, small, "f")
+
+
+def test_install_costs_a_copy_for_the_mode_it_sets_after_close(place: Place, small: Path) -> None:
+    with cost(place) as spent:
+        run("install", "-p", "-m", "640", small, place.path / "f")
+
+    assert spent.changes == {"PutObject": 1, "CopyObject": 1}
+    assert_same_attributes(place, small, "f")
+
+
+def test_tar_unpacks_a_small_file_with_one_put(place: Place, small: Path, tmp_path: Path) -> None:
+    run("tar", "--format=posix", "-cf", tmp_path / "archive", "-C", tmp_path, small.name)
+
+    with cost(place) as spent:
+        run("tar", "-xpf", tmp_path / "archive", "-C", place.path)
+
+    assert spent.changes == {"PutObject": 1}
+    assert_same_attributes(place, small, small.name)
+
+
+def test_rsync_of_a_small_file_costs_its_rename(place: Place, small: Path) -> None:
+    with cost(place) as spent:
+        run("rsync", "-a", small, place.path)
+
+    assert spent.changes == {"PutObject": 1, "CopyObject": 1, "DeleteObject": 1}
+    assert_same_attributes(place, small, small.name)
+
+
+def test_a_header_rewritten_last_sends_its_part_twice(place: Place) -> None:
+    data = bytearray(content(32 * MIB))
+
+    with cost(place) as spent, (place.path / "f").open("wb", buffering=0) as file:
+        for start in range(0, len(data), MIB):
+            file.write(data[start : start + MIB])
+        file.seek(100)
+        file.write(b"header")
+
+    data[100:106] = b"header"
+    numbers = Counter(
+        int(request["query"].partition("partNumber=")[2].partition("&")[0])
+        for request in spent.of("UploadPart")
+    )
+    assert len(spent.of("InitiateMultipartUpload")) == 1
+    assert numbers == {1: 2, 2: 1, 3: 1, 4: 1}
+    assert spent.of("UploadPartCopy") == spent.of("GetObject") == []
+    place.assert_stored({"f": bytes(data)})
+
+
+def assert_same_attributes(place: Place, source: Path, name: str) -> None:
+    """In a fresh mount: the file's content, mode, owner and time are *source*'s."""
+    with place.fresh() as path:
+        copy, wanted = (path / name).stat(), source.stat()
+        assert (path / name).read_bytes() == source.read_bytes()
+    assert copy.st_mtime_ns == wanted.st_mtime_ns
+    assert (copy.st_mode, copy.st_uid, copy.st_gid) == (
+        wanted.st_mode,
+        wanted.st_uid,
+        wanted.st_gid,
+    )
