@@ -1,7 +1,8 @@
 """The content of a file that is being changed: extents that cover it, each with a source.
 
 ``[0, frontier)`` is *Uploaded*: already sent as parts of the running upload, and not to be read
-or changed here until it completes. From there on every byte is Buffered, a range of the Base object, or a Hole.
+or changed here until it completes. From there on every byte is Buffered, a range of the Base
+object, or a Hole.
 Pure: no I/O, nothing here yields. Memory is charged by the caller from what ``write`` reports.
 """
 
