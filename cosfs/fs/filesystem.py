@@ -58,8 +58,11 @@ class Filesystem:
         return self._handles[number]
 
     async def lookup(self, parent: Node, name: str) -> Node:
-        self._looked_up = await self.namespace.lookup(parent, name)
-        return self._looked_up
+        began = trio.current_time()
+        node = await self.namespace.lookup(parent, name)
+        # What was answered from memory was checked for somebody else, and may be old by now.
+        self._looked_up = node if node.checked >= began else None
+        return node
 
     async def attributes(self, node: Node) -> Attributes:
         """The attributes as they are now; asks COS when they are too old."""
