@@ -24,8 +24,9 @@ from cosfs.transfer.prefetch import Prefetcher
 
 _log = logging.getLogger(__name__)
 
-# A lookup that the kernel made on the way to an open counts as the open's own check, once. Any
-# other recent check does not: what another mount has stored since is what the open must show.
+# A lookup that the kernel made on the way to an open counts as the open's own check, once, and so
+# does a commit: rsync opens what it has just closed. Any other recent check does not: what another
+# mount has stored since is what the open must show.
 _JUST_CHECKED_S: Final = 0.1
 _READERS_IN_BUDGET: Final = 8  # this many readers may fill the memory with what they read ahead
 PATH_MAX: Final = 4096  # Linux: the longest target of a symlink
@@ -98,9 +99,9 @@ class Filesystem:
         """Open a file, as COS has it now (close-to-open). Raises NoSuchEntry if it is gone."""
         if node.is_directory:
             raise IsADirectory(f"{node.name!r} is a directory")
-        recent = trio.current_time() - node.checked < _JUST_CHECKED_S
-        recent &= self._looked_up is node
+        known_since = node.checked if self._looked_up is node else node.stored
         self._looked_up = None
+        recent = trio.current_time() - known_since < _JUST_CHECKED_S
         await self.namespace.refresh(node, force=not recent)
         handle = self._open(node, writable=writable, pid=pid, uid=uid)
         if truncate:
@@ -226,7 +227,8 @@ class Filesystem:
         node = await self.namespace.lookup(parent, name)
         if not node.is_directory:
             raise NotADirectory(f"{name!r} is not a directory")
-        await self.namespace.remove_directory(node)
+        async with self._held([], dropping=[node]):
+            await self.namespace.remove_directory(node)
 
     async def rename(
         self, parent: Node, name: str, new_parent: Node, new_name: str, *, replace: bool
@@ -240,7 +242,7 @@ class Filesystem:
         async with AsyncExitStack() as stack:
             if node.is_directory:
                 await self._late.store_all()
-                stack.enter_context(self._moving.moving(node))
+            stack.enter_context(self._moving.moving(node))
             moving = [file.node for file in self._files.values() if file.node.is_inside(node)]
             held = await stack.enter_async_context(self._held(moving, dropping=dropping))
             replaced = [file for file in held if file.node in dropping]
@@ -357,9 +359,12 @@ class Filesystem:
     ) -> AsyncIterator[list[OpenFile]]:
         """Hold the open files among both; those that move are committed, the others lose a name.
 
+        What was collected for those that lose a name is not stored meanwhile: it would come back.
         Always in the order of their inodes: two renames that wait for each other would never end.
         """
         async with AsyncExitStack() as stack:
+            for node in dropping:
+                stack.enter_context(self._moving.moving(node))
             held = []
             for node in sorted([*moving, *dropping], key=lambda node: node.inode):
                 file = self._files.get(node)

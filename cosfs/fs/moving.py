@@ -1,7 +1,7 @@
-"""Directories whose rename is under way: nothing below them may change until it has ended.
+"""Names that are being changed or removed: nothing at or below them may change until that ends.
 
-A rename of a directory copies every object and then deletes the old ones. What was stored or
-removed under the old keys meanwhile would be lost, or come back.
+A rename copies every object and then deletes the old ones. What was stored or removed under the
+old keys meanwhile would be lost, or come back; so would what is stored while it is removed.
 """
 
 from collections.abc import Iterator
@@ -12,20 +12,21 @@ import trio
 from cosfs.namespace.inodes import Node
 
 
-class MovingDirectories:
-    """The gate that keeps changes out of directories on the move."""
+class MovingNodes:
+    """The gate that keeps changes out of files and directories on the move."""
 
     def __init__(self) -> None:
-        self._ended: dict[Node, trio.Event] = {}
+        self._tops: dict[trio.Event, Node] = {}  # by the end of their move
 
     @contextmanager
-    def moving(self, directory: Node) -> Iterator[None]:
-        """Keep changes below *directory* waiting while the block runs."""
-        ended = self._ended[directory] = trio.Event()
+    def moving(self, top: Node) -> Iterator[None]:
+        """Keep changes of *top* and of what is below it waiting while the block runs."""
+        ended = trio.Event()
+        self._tops[ended] = top
         try:
             yield
         finally:
-            del self._ended[directory]
+            del self._tops[ended]
             ended.set()
 
     async def settled(self, node: Node) -> None:
@@ -34,6 +35,6 @@ class MovingDirectories:
             await ended.wait()
 
     def _end_of_move(self, node: Node) -> trio.Event | None:
-        if not self._ended:
+        if not self._tops:
             return None
-        return next((end for top, end in self._ended.items() if node.is_inside(top)), None)
+        return next((end for end, top in self._tops.items() if node.is_inside(top)), None)

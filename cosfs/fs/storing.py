@@ -16,7 +16,7 @@ from cosfs.cos.model import ByteRange, Key, ObjectInfo, ObjectProperties, Stored
 from cosfs.errors import CosError, UploadFailed
 from cosfs.fs.content import FileContent
 from cosfs.fs.fileupload import FileUpload, next_part_size
-from cosfs.fs.moving import MovingDirectories
+from cosfs.fs.moving import MovingNodes
 from cosfs.namespace.attributes import MTIME, content_type_for
 from cosfs.namespace.inodes import Node
 from cosfs.namespace.tree import Namespace
@@ -39,7 +39,7 @@ class Engines:
     blocks: BlockCache
     config: TransferConfig
     nursery: trio.Nursery  # the mount's: upload sessions outlive the call that began them
-    moving: MovingDirectories = field(default_factory=MovingDirectories)
+    moving: MovingNodes = field(default_factory=MovingNodes)
 
 
 class FileStore:

@@ -107,6 +107,45 @@ async def test_removal_forgets_the_changes(files: Files) -> None:
     assert files.stored("f") is None
 
 
+async def test_removal_that_takes_long_is_not_undone_by_the_changes(files: Files) -> None:
+    node = await stored_file(files, "f")
+    files.api.faults.add(Fault(operation="DeleteObject", delay=5 * MOMENT_S))
+
+    await files.fs.set_attributes(node, CHMOD)
+    await files.fs.unlink(files.root, "f")
+    await trio.sleep(2 * MOMENT_S)
+
+    assert asked(files.api) == ["DeleteObject"]
+
+
+async def test_removal_of_a_directory_is_not_undone_by_its_changes(files: Files) -> None:
+    await files.put("d/", b"")
+    directory = await files.fs.lookup(files.root, "d")
+    files.fs.namespace.inodes.remember(directory)
+    files.api.faults.add(Fault(operation="DeleteObject", delay=5 * MOMENT_S))
+
+    await files.fs.set_attributes(directory, CHMOD)
+    await files.fs.remove_directory(files.root, "d")
+    await trio.sleep(2 * MOMENT_S)
+
+    assert "PutObject" not in asked(files.api)
+    assert files.stored("d/") is None
+
+
+@pytest.mark.parametrize("changed", ["f", "g"])
+async def test_rename_that_takes_long_leaves_nothing_to_store(files: Files, changed: str) -> None:
+    """Neither what moves nor what is replaced is copied onto itself meanwhile."""
+    nodes = {name: await stored_file(files, name) for name in ("f", "g")}
+    files.api.faults.add(Fault(operation="CopyObject", delay=5 * MOMENT_S))
+
+    await files.fs.set_attributes(nodes[changed], CHMOD)
+    await files.fs.rename(files.root, "f", files.root, "g", replace=True)
+    await trio.sleep(2 * MOMENT_S)
+
+    assert asked(files.api, "CopyObject") == ["CopyObject"]
+    assert stored_metadata(files.api, "g")["mode"] == str(0o100600 if changed == "f" else 0o100644)
+
+
 async def test_writing_again_takes_the_changes_along(files: Files) -> None:
     node = await stored_file(files, "f")
 
@@ -199,3 +238,16 @@ async def test_bug_in_storing_changes_ends_nothing_else(
 
     assert "ZeroDivisionError" in caplog.text
     assert node.late is None
+
+
+async def test_opening_what_was_just_stored_asks_nothing(files: Files) -> None:
+    """As rsync does: the temporary file is opened once more before its rename."""
+    node = await stored_file(files, "f")
+
+    handle = await files.fs.open(node, writable=False, pid=1)
+    await files.fs.release(handle)
+    assert asked(files.api) == []
+
+    await trio.sleep(1)
+    await files.fs.release(await files.fs.open(node, writable=False, pid=1))
+    assert asked(files.api) == ["HeadObject"]
