@@ -14,6 +14,7 @@ _RULES: Final = (
     " when: nth, every, probability, times; what: status, code, retry_after, error_in_200,"
     " no_request_id, padding, delay, bandwidth, cut, reset, lose, corrupt."
 )
+_LAST_PORT: Final = 65535
 _USAGE_ERROR: Final = 2
 _FAILURE: Final = 1
 
@@ -35,7 +36,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     place.add_argument("--root", type=Path, metavar="DIR", help="keep objects in DIR")
     place.add_argument("--memory", action="store_true", help="keep objects in memory")
     parser.add_argument("--host", default="127.0.0.1", help="listen here (%(default)s)")
-    parser.add_argument("--port", type=int, default=9000, help="0: any free (%(default)s)")
+    parser.add_argument("--port", type=_port, default=9000, help="0: any free (%(default)s)")
     parser.add_argument(
         "--bucket",
         action="append",
@@ -66,6 +67,13 @@ def _add_simulation(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--listing-lag", type=float, default=0.0, metavar="SECONDS")
     group.add_argument("--no-md5", action="store_true", help="ETags from CRC64: faster")
     group.add_argument("--admin", action="store_true", help="POST /-/faults, GET /-/requests")
+
+
+def _port(text: str) -> int:
+    """A port's number. The system would take a larger one modulo 65536."""
+    if text.isascii() and text.isdigit() and int(text[:6]) <= _LAST_PORT:
+        return int(text[:6])
+    raise argparse.ArgumentTypeError(f"{text!r} must be from 0 to {_LAST_PORT}")
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -35,6 +35,8 @@ def test_help_of_mount_names_every_option() -> None:
         (["moutn"], 2, "invalid choice: 'moutn'"),
         (["umount"], 2, "required: MOUNTPOINT"),
         (["umount", "/mnt", "--tiemout", "1"], 2, "'--tiemout' is not understood"),
+        (["emulator", "--memory", "--port", "65536"], 2, "'65536' must be from 0 to 65535"),
+        (["emulator", "--memory", "--port", "x"], 2, "'x' must be from 0 to 65535"),
         (["mount"], 1, "required: SOURCE, MOUNTPOINT"),
         (["mount", "b-1"], 1, "required: MOUNTPOINT"),
         (["mount", "b-1", "/mnt", "/mnt2"], 1, "'/mnt2' is not understood"),
