@@ -34,6 +34,7 @@ class Kind(StrEnum):
     WRITE = "write"
     PREAD = "pread"
     MAPPED_READ = "mapped read"
+    MAPPED_WRITE = "mapped write"
     FTRUNCATE = "ftruncate"
     TRUNCATE = "truncate"
     FSYNC = "fsync"
@@ -144,8 +145,8 @@ class Side:
                 path.unlink()
             case Kind.TRUNCATE:
                 os.truncate(path, step.where)
-            case Kind.MAPPED_READ:
-                return self._mapped(path, step.where, step.size)
+            case Kind.MAPPED_READ | Kind.MAPPED_WRITE:
+                return self._map(path, step, seed)
             case Kind.LOOK:
                 return path.read_bytes()
             case _ if self.descriptors:
@@ -156,13 +157,17 @@ class Side:
         if len(self.descriptors) < MOST_OPEN:
             self.descriptors.append(os.open(path, flags | os.O_CREAT, 0o644))
 
-    def _mapped(self, path: Path, offset: int, size: int) -> bytes:
+    def _map(self, path: Path, step: Step, seed: int) -> bytes:
+        """What the mapping holds there, after the write if it is one; a mapping does not grow."""
+        span = slice(step.where, step.where + step.size)
         with (
-            path.open("rb") as file,
+            path.open("r+b") as file,
             suppress(ValueError),  # an empty file cannot be mapped
-            mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+            mmap.mmap(file.fileno(), 0) as mapped,
         ):
-            return mapped[offset : offset + size]
+            if step.kind is Kind.MAPPED_WRITE:
+                mapped[span] = some_bytes(step, seed)[: len(mapped[span])]
+            return mapped[span]
         return b""
 
     def _use(self, step: Step, descriptor: int, seed: int) -> object:
