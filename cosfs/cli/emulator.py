@@ -71,8 +71,8 @@ def _add_simulation(group: argparse._ArgumentGroup) -> None:
 
 def _port(text: str) -> int:
     """A port's number. The system would take a larger one modulo 65536."""
-    if text.isascii() and text.isdigit() and int(text[:6]) <= _LAST_PORT:
-        return int(text[:6])
+    if text.isascii() and text.isdigit() and int(text) <= _LAST_PORT:
+        return int(text)
     raise argparse.ArgumentTypeError(f"{text!r} must be from 0 to {_LAST_PORT}")
 
 
