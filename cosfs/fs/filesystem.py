@@ -20,6 +20,7 @@ from cosfs.fs.openfile import OpenFile
 from cosfs.fs.storing import Engines
 from cosfs.namespace.attributes import AttributeChange, Attributes, without_privileges
 from cosfs.namespace.inodes import Node
+from cosfs.transfer.blocks import BLOCK_SIZE
 from cosfs.transfer.prefetch import Prefetcher
 
 _log = logging.getLogger(__name__)
@@ -28,7 +29,6 @@ _log = logging.getLogger(__name__)
 # does a commit: rsync opens what it has just closed. Any other recent check does not: what another
 # mount has stored since is what the open must show.
 _JUST_CHECKED_S: Final = 0.1
-_READERS_IN_BUDGET: Final = 8  # this many readers may fill the memory with what they read ahead
 PATH_MAX: Final = 4096  # Linux: the longest target of a symlink
 
 StillHeld = Callable[[int, int], bool]
@@ -285,9 +285,16 @@ class Filesystem:
             await handle.file.change_attributes(AttributeChange(mode=without_privileges(mode)))
 
     def _prefetcher(self) -> Prefetcher:
+        return Prefetcher(self._engines.blocks, most=self._read_ahead)
+
+    def _read_ahead(self) -> int:
+        """How far one of the open files may be read ahead, in bytes.
+
+        What is dropped before it is read is downloaded twice: all together have half the memory.
+        """
         config = self._engines.config
-        most = min(config.read_ahead, config.memory // _READERS_IN_BUDGET)
-        return Prefetcher(self._engines.blocks, most=most)
+        fair = config.memory // 2 // max(1, len(self._handles))
+        return min(config.read_ahead, max(fair, BLOCK_SIZE))
 
     def _hold(self, node: Node) -> OpenFile:
         file = self._files.get(node)

@@ -1,5 +1,6 @@
 """Reading ahead of a sequential reader: a window that grows while it is right."""
 
+from collections.abc import Callable
 from typing import Final
 
 from cosfs.cos.model import ByteRange
@@ -10,12 +11,12 @@ _SLACK: Final = BLOCK_SIZE  # the kernel's own read-ahead may ask out of order b
 
 
 class Prefetcher:
-    """Follows one handle's reads; the window doubles from 1 MiB up to *most* bytes.
+    """Follows one handle's reads; the window doubles from 1 MiB up to *most()* bytes.
 
     The first read and every seek close the window: only a second read in sequence opens it.
     """
 
-    def __init__(self, cache: BlockCache, *, most: int) -> None:
+    def __init__(self, cache: BlockCache, *, most: Callable[[], int]) -> None:
         self._cache = cache
         self._most = most
         self._window = 0
@@ -29,7 +30,7 @@ class Prefetcher:
             self._ahead = self._expected = span.stop
             return
         self._expected = max(self._expected, span.stop)
-        self._window = min(max(BLOCK_SIZE, self._window * 2), self._most)
+        self._window = min(max(BLOCK_SIZE, self._window * 2), self._most())
         self._extend(version, span.stop)
 
     def _extend(self, version: Version, position: int) -> None:

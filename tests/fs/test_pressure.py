@@ -1,5 +1,7 @@
 """Writers short of memory: what is buffered leaves early, and nobody waits for what is lost."""
 
+from dataclasses import replace
+
 import pytest
 import trio
 from trio.testing import wait_all_tasks_blocked
@@ -129,3 +131,19 @@ async def test_scattered_writes_stay_within_the_memory(api: Api) -> None:
 
         assert files.stored("f") == bytes(wanted)
         assert most <= TIGHT.memory + MIB
+
+
+async def test_many_readers_download_nothing_twice(api: Api) -> None:
+    """Sixteen files of 3 MiB, read side by side through 32 MiB of memory."""
+    async with opened_files(api, replace(TIGHT, memory=32 * MIB, read_ahead=8 * MIB)) as files:
+        for number in range(16):
+            await files.put(f"f{number}", some_bytes(3 * MIB, number))
+        handles = [await files.open(f"f{number}", writable=False) for number in range(16)]
+        for start in range(0, 3 * MIB, MIB // 4):
+            for number, handle in enumerate(handles):
+                found = await files.fs.read(handle, start, MIB // 4)
+                assert found == some_bytes(3 * MIB, number)[start : start + MIB // 4]
+
+        assert sum(record.bytes_out for record in api.requests.records("GetObject")) == 48 * MIB
+        for handle in handles:
+            await files.close(handle)

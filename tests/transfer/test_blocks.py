@@ -199,7 +199,7 @@ async def test_prefetch_does_not_wait_for_memory(api: Api, reading: Reading) -> 
 
 
 async def test_sequential_reads_are_read_ahead(api: Api, reading: Reading) -> None:
-    prefetcher = Prefetcher(reading.cache, most=2 * MIB)
+    prefetcher = Prefetcher(reading.cache, most=lambda: 2 * MIB)
     for start in range(0, 4 * MIB, MIB // 2):
         span = ByteRange(start, start + MIB // 2)
         prefetcher.follow(reading.version, span)
@@ -212,7 +212,7 @@ async def test_sequential_reads_are_read_ahead(api: Api, reading: Reading) -> No
 
 
 async def test_first_read_and_seeks_read_nothing_ahead(api: Api, reading: Reading) -> None:
-    prefetcher = Prefetcher(reading.cache, most=4 * MIB)
+    prefetcher = Prefetcher(reading.cache, most=lambda: 4 * MIB)
     for start in (0, 5 * MIB, 2 * MIB, 8 * MIB):
         prefetcher.follow(reading.version, ByteRange(start, start + 100))
     await wait_all_tasks_blocked(0.1)
@@ -221,7 +221,7 @@ async def test_first_read_and_seeks_read_nothing_ahead(api: Api, reading: Readin
 
 
 async def test_window_begins_anew_after_a_seek(reading: Reading) -> None:
-    prefetcher = Prefetcher(reading.cache, most=4 * MIB)
+    prefetcher = Prefetcher(reading.cache, most=lambda: 4 * MIB)
     for start in range(0, 3 * MIB, MIB):
         prefetcher.follow(reading.version, ByteRange(start, start + MIB))
     await wait_all_tasks_blocked(0.1)
@@ -236,7 +236,7 @@ async def test_window_begins_anew_after_a_seek(reading: Reading) -> None:
 
 
 async def test_reading_ahead_ends_with_the_object(reading: Reading) -> None:
-    prefetcher = Prefetcher(reading.cache, most=4 * MIB)
+    prefetcher = Prefetcher(reading.cache, most=lambda: 4 * MIB)
     for start in range(7 * MIB, 9 * MIB, MIB):
         prefetcher.follow(reading.version, ByteRange(start, start + MIB))
     prefetcher.follow(reading.version, ByteRange(9 * MIB, len(CONTENT)))
@@ -249,7 +249,7 @@ async def test_reading_ahead_ends_with_the_object(reading: Reading) -> None:
 async def test_window_shrinks_when_memory_is_short(reading: Reading) -> None:
     """Reading ahead takes what is free and leaves the reader itself its block."""
     assert reading.memory.try_acquire(4 * MIB)
-    prefetcher = Prefetcher(reading.cache, most=4 * MIB)
+    prefetcher = Prefetcher(reading.cache, most=lambda: 4 * MIB)
     for start in range(0, 6 * MIB, MIB):
         prefetcher.follow(reading.version, ByteRange(start, start + MIB))
         assert await reading.read(start, start + MIB) == CONTENT[start : start + MIB]
