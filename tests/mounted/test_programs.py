@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.mounted.conftest import Place
-from tests.mounted.programs import content, run, shell
+from tests.mounted.programs import content, digests, run, shell
 
 MIB = 1 << 20
 
@@ -17,7 +17,7 @@ def assert_as_local(place: Place, local: Path, script: str) -> None:
 
     assert shell(script, place.path) == shell(script, local)
 
-    place.assert_holds({path.name: path.read_bytes() for path in local.iterdir()})
+    assert digests(place.path) == place.sdk.digests(place.prefix) == digests(local)
 
 
 # Each leaves plain files, all in one directory. $RANDOM and times are not for these.
@@ -94,9 +94,9 @@ def test_program_leaves_what_it_leaves_on_a_disk(
 
 def test_zip_archives_are_whole(place: Place) -> None:
     """zip writes a member's header again when it knows its size."""
-    shell("seq 2000000 > a; head -c 9M /dev/urandom > b; seq 9 > c", place.path)
+    shell("seq 1300000 > a; head -c 9M /dev/urandom > b; seq 9 > c", place.path)
 
-    shell("zip -q f.zip a b && zip -q f.zip c && unzip -tq f.zip", place.path)
+    shell("zip -q1 f.zip a b && zip -q1 f.zip c && unzip -tq f.zip", place.path)
     shell(f"{sys.executable} -m zipfile -c g.zip a b c", place.path)
 
     with place.fresh() as path:
@@ -160,7 +160,7 @@ def test_git_clones_commits_and_packs(place: Place, tmp_path: Path) -> None:
         f"""
         {environment}
         git clone -q {origin} clone; cd clone
-        for n in $(seq 8); do echo $n >> log; echo $n > file$n; git add .; git commit -qm $n; done
+        for n in $(seq 5); do echo $n >> log; echo $n > file$n; git add .; git commit -qm $n; done
         git repack -qad; git gc -q --prune=now; git fsck --strict --full
         git reset -q --hard HEAD~2; git stash list; git tag v1; git push -q origin main:copy v1
         """,
@@ -170,7 +170,7 @@ def test_git_clones_commits_and_packs(place: Place, tmp_path: Path) -> None:
     with place.fresh() as path:
         status = shell(f"{environment}; git -C clone fsck; git -C clone status --short", path)
     assert status == ""
-    assert run("git", "log", "--format=%s", "-1", "copy", cwd=origin) == "6\n"
+    assert run("git", "log", "--format=%s", "-1", "copy", cwd=origin) == "3\n"
     assert (place.path / "clone/big").read_bytes() == content(9 * MIB)
 
 
@@ -199,8 +199,8 @@ base.close()
 @pytest.mark.parametrize(
     ("batches", "settings"),
     [
-        (16, ("truncate", "off", "exclusive")),  # the files stay open
-        (4, ("delete", "off", "normal")),  # a journal is made and removed each time
+        (18, ("truncate", "off", "exclusive")),  # the files stay open
+        (2, ("delete", "off", "normal")),  # a journal is made and removed each time
         (1, ("persist", "full", "normal")),  # everything is stored each time
     ],
 )
