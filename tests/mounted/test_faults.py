@@ -19,6 +19,21 @@ def emulator() -> Iterator[EmulatorProcess]:
         yield emulator
 
 
+# Not that of Initiate: nothing tells whose upload it was that is begun again then.
+LOST_ANSWERS = "\n".join(
+    f"operation={operation} probability=0.05 lose"
+    for operation in (
+        "PutObject",
+        "UploadPart",
+        "CompleteMultipartUpload",
+        "CopyObject",
+        "DeleteObject",
+        "HeadObject",
+        "GetBucket",
+    )
+)
+
+
 @pytest.fixture
 def mount(emulator: EmulatorProcess) -> Iterator[Mounted]:
     with mounted(emulator, options=["--part-size", "1M"]) as mount:
@@ -29,7 +44,7 @@ def mount(emulator: EmulatorProcess) -> Iterator[Mounted]:
     "rules",
     [
         "probability=0.1 status=503 code=SlowDown",
-        "probability=0.05 reset\nprobability=0.05 lose\nprobability=0.05 cut=1000",
+        f"probability=0.05 reset\nprobability=0.05 cut=1000\n{LOST_ANSWERS}",
         "operation=UploadPart every=20 corrupt\noperation=PutObject every=5 corrupt",
         "operation=CompleteMultipartUpload every=2 error_in_200 code=InternalError",
         "operation=CopyObject every=2 error_in_200 code=InternalError",
