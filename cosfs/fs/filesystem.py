@@ -25,9 +25,8 @@ from cosfs.transfer.prefetch import Prefetcher
 
 _log = logging.getLogger(__name__)
 
-# A lookup that the kernel made on the way to an open counts as the open's own check, once, and so
-# does a commit: rsync opens what it has just closed. Any other recent check does not: what another
-# mount has stored since is what the open must show.
+# A lookup that the kernel made on the way to an open counts as the open's own check, once. Any
+# other recent check does not: what another mount has stored since is what the open must show.
 _JUST_CHECKED_S: Final = 0.1
 PATH_MAX: Final = 4096  # Linux: the longest target of a symlink
 
@@ -99,10 +98,12 @@ class Filesystem:
         """Open a file, as COS has it now (close-to-open). Raises NoSuchEntry if it is gone."""
         if node.is_directory:
             raise IsADirectory(f"{node.name!r} is a directory")
-        known_since = node.checked if self._looked_up is node else node.stored
+        recent = trio.current_time() - node.checked < _JUST_CHECKED_S
+        recent &= self._looked_up is node
         self._looked_up = None
-        recent = trio.current_time() - known_since < _JUST_CHECKED_S
-        await self.namespace.refresh(node, force=not recent)
+        # rsync changes the mode of what it has just closed through one more descriptor.
+        in_burst = node.late is not None
+        await self.namespace.refresh(node, force=not (recent or in_burst))
         handle = self._open(node, writable=writable, pid=pid, uid=uid)
         if truncate:
             try:

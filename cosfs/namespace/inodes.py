@@ -35,7 +35,6 @@ class Node:
     lookups: int = 0  # the kernel's references
     pins: int = 0  # open handles
     checked: float = NEVER  # trio.current_time() when the attributes were last known right
-    stored: float = NEVER  # trio.current_time() when this mount itself last stored its content
     replaces: Key | None = None  # the object that a pending file took the name of, still stored
     children: "dict[str, Node]" = field(default_factory=dict)
 

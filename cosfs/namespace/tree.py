@@ -10,8 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
-import trio
-
 from cosfs.cos.client import CosClient
 from cosfs.cos.model import Key, ListedObject, ObjectInfo, ObjectProperties
 from cosfs.errors import (
@@ -71,7 +69,6 @@ class Namespace(NamespaceReader):
         node.pending = False
         node.replaces = None
         node.late = None  # the commit took the attributes along
-        node.stored = trio.current_time()
         if node.unlinked:
             node.object = info
             return
