@@ -33,6 +33,8 @@ LOST_ANSWERS = "\n".join(
     )
 )
 
+LOST_INITIATE = "operation=InitiateMultipartUpload every=2 lose"
+
 
 @pytest.fixture
 def mount(emulator: EmulatorProcess) -> Iterator[Mounted]:
@@ -48,8 +50,9 @@ def mount(emulator: EmulatorProcess) -> Iterator[Mounted]:
         "operation=UploadPart every=20 corrupt\noperation=PutObject every=5 corrupt",
         "operation=CompleteMultipartUpload every=2 error_in_200 code=InternalError",
         "operation=CopyObject every=2 error_in_200 code=InternalError",
+        LOST_INITIATE,
     ],
-    ids=["503", "connections", "corrupt", "complete", "copy"],
+    ids=["503", "connections", "corrupt", "complete", "copy", "initiate"],
 )
 def test_copies_are_right_whatever_fails(
     emulator: EmulatorProcess, mount: Mounted, tmp_path: Path, rules: str
@@ -75,7 +78,8 @@ def test_copies_are_right_whatever_fails(
     assert Sdk(emulator.port).digests("moved/") == expected
     with mounted(emulator) as fresh:
         assert digests(fresh.path / "moved") == expected
-    assert Sdk(emulator.port).uploads() == []
+    orphans = Sdk(emulator.port).uploads()
+    assert orphans == [] or rules == LOST_INITIATE
 
 
 @pytest.mark.parametrize("size", [100, 20 * MIB])
