@@ -43,8 +43,6 @@
         ├── FileTooLarge
         ├── MetadataFull
         ├── NoSuchAttribute
-        ├── ReadOnly
-        ├── CrossesMount
         └── StaleFile
 """
 
@@ -261,14 +259,6 @@ class MetadataFull(FilesystemError):
 
 class NoSuchAttribute(FilesystemError):
     """There is no extended attribute of that name."""
-
-
-class ReadOnly(FilesystemError):
-    """The mount is read-only."""
-
-
-class CrossesMount(FilesystemError):
-    """Two names that are not in the same mount."""
 
 
 class StaleFile(FilesystemError):

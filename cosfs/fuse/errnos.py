@@ -32,8 +32,6 @@ _ERRNOS: Final[dict[type[errors.CosfsError], int]] = {
     # is full, which is what has happened here.
     errors.MetadataFull: errno.ENOSPC,
     errors.NoSuchAttribute: errno.ENODATA,
-    errors.ReadOnly: errno.EROFS,
-    errors.CrossesMount: errno.EXDEV,
     errors.StaleFile: errno.ESTALE,
     errors.NoSuchBucket: errno.EIO,
     errors.NoSuchUpload: errno.EIO,

@@ -52,8 +52,6 @@ EXPECTED: dict[type[errors.CosfsError], int | None] = {
     errors.FileTooLarge: errno.EFBIG,
     errors.MetadataFull: errno.ENOSPC,
     errors.NoSuchAttribute: errno.ENODATA,
-    errors.ReadOnly: errno.EROFS,
-    errors.CrossesMount: errno.EXDEV,
     errors.StaleFile: errno.ESTALE,
 }
 
