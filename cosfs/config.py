@@ -64,6 +64,7 @@ class TransferConfig:
     memory: int = 256 << 20  # the mount's whole budget for file contents
     read_ahead: int = 32 << 20  # the most that one reader is ahead of itself
     on_conflict: OnConflict = OnConflict.FAIL
+    upload_expiry_s: float = 7 * 86400.0  # then an upload that nobody took up again is aborted
     parts_per_upload: int = 9_000  # then the object is completed, and a new upload copies from it
 
 
@@ -95,6 +96,7 @@ class MountConfig:
     fuse_options: tuple[str, ...] = ()  # handed to FUSE as they are: ro, allow_other, nosuid, …
     log_file: Path | None = None
     log_level: str = "warning"
+    state_dir: Path | None = None  # for what survives a restart; None: the user's usual place
 
     @property
     def source(self) -> str:

@@ -8,6 +8,7 @@ unless a second signal says not to wait.
 import logging
 import os
 import signal
+import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -17,7 +18,7 @@ from typing import Final
 
 import trio
 
-from cosfs.config import MountConfig
+from cosfs.config import MountConfig, ServiceConfig
 from cosfs.cos.client import CosClient
 from cosfs.cos.credentials import CredentialsProvider, find_credentials
 from cosfs.errors import (
@@ -36,9 +37,12 @@ from cosfs.fs.storing import Engines
 from cosfs.fuse.session import FuseSession
 from cosfs.namespace.attributes import AttributeCodec
 from cosfs.namespace.tree import Namespace
+from cosfs.state import file_name, make_private, state_directory
 from cosfs.transfer.blocks import BlockCache
 from cosfs.transfer.copy import copy_object
+from cosfs.transfer.journal import UploadJournal, opened_journal
 from cosfs.transfer.memory import MemoryLimiter
+from cosfs.transfer.unfinished import abort_expired
 
 START_TIMEOUT_S: Final = 20.0  # for COS's first answer: people wait for it at a prompt
 FIRST_STAT_TIMEOUT_S: Final = 20.0
@@ -72,21 +76,54 @@ async def _run(config: MountConfig, ready: Callable[[], None]) -> None:
         config.credentials_file, os.environ, config.service.bucket, anonymous=config.anonymous
     )
     await _check_bucket(config, credentials)
-    async with CosClient(config.service, credentials) as client, trio.open_nursery() as nursery:
-        session = FuseSession(config)
-        engines = await _build_engines(config, client, nursery)
-        filesystem = Filesystem(engines, still_held=session.still_held)
-        await _serve(session, filesystem, config.mountpoint, ready)
-        nursery.cancel_scope.cancel()
+    with opened_journal(_journal_file(config), terms=_terms(config.service)) as journal:
+        async with (
+            CosClient(config.service, credentials) as client,
+            trio.open_nursery() as nursery,
+        ):
+            session = FuseSession(config)
+            engines = await _build_engines(config, client, journal, nursery)
+            filesystem = Filesystem(engines, still_held=session.still_held)
+            nursery.start_soon(_expire_uploads, config, client, journal)
+            await _serve(session, filesystem, config.mountpoint, ready)
+            nursery.cancel_scope.cancel()
 
 
-async def _build_engines(config: MountConfig, client: CosClient, nursery: trio.Nursery) -> Engines:
+def _journal_file(config: MountConfig) -> Path | None:
+    """Where unfinished uploads are noted; None if nothing can be kept."""
+    directory = config.state_dir or state_directory(os.environ, os.getuid())
+    place = config.service.endpoint or config.service.region or ""
+    try:
+        make_private(directory)
+    except OSError as error:
+        logger.warning("no state is kept, uploads will not be resumed error=%s", error)
+        return None
+    return directory / file_name(config.service.bucket, place, "uploads")
+
+
+def _terms(service: ServiceConfig) -> str:
+    """What an upload is begun with besides its properties."""
+    return f"class={service.storage_class} sse={service.sse}"
+
+
+async def _expire_uploads(config: MountConfig, client: CosClient, journal: UploadJournal) -> None:
+    try:
+        await abort_expired(
+            client, journal, older_than_s=config.transfer.upload_expiry_s, prefix=config.prefix
+        )
+    except (CosfsError, sqlite3.Error) as error:
+        logger.warning("old uploads not aborted error=%s", error)
+
+
+async def _build_engines(
+    config: MountConfig, client: CosClient, journal: UploadJournal, nursery: trio.Nursery
+) -> Engines:
     namespace = Namespace(
         client,
         AttributeCodec(config.attributes, implicit_time_ns=time.time_ns()),
         prefix=config.prefix,
         ttl_s=config.attributes.metadata_ttl_s,
-        copy=partial(copy_object, client),
+        copy=partial(copy_object, client, journal),
     )
     await namespace.load_root()
     memory = MemoryLimiter(config.transfer.memory)
@@ -95,6 +132,7 @@ async def _build_engines(config: MountConfig, client: CosClient, nursery: trio.N
         namespace=namespace,
         memory=memory,
         blocks=BlockCache(client, memory, nursery),
+        journal=journal,
         config=config.transfer,
         nursery=nursery,
     )

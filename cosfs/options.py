@@ -237,6 +237,17 @@ OPTIONS: Final[tuple[Option, ...]] = (
         ),
     ),
     Option(
+        name="upload-expiry",
+        metavar="TIME",
+        help="abort uploads that broke off so long ago and were not resumed (7d)",
+        group=TRANSFER,
+        apply=_transfer(
+            lambda old, text: replace(
+                old, upload_expiry_s=values.seconds_between(text, least=60, most=3650 * 86400)
+            )
+        ),
+    ),
+    Option(
         name="uid",
         metavar="ID",
         help="show this owner for everything",
@@ -320,6 +331,14 @@ OPTIONS: Final[tuple[Option, ...]] = (
         group=MOUNTING,
         short="-f",
         apply=lambda old, text: replace(old, foreground=values.switch(text)),
+    ),
+    Option(
+        name="state-dir",
+        metavar="DIR",
+        help="where unfinished uploads are noted, to go on with them after a crash",
+        group=MOUNTING,
+        environment=("COSFS_STATE_DIR",),
+        apply=lambda old, text: replace(old, state_dir=values.file(text)),
     ),
     Option(
         name="log-file",

@@ -20,6 +20,7 @@ _LAYERS: Final[Mapping[str, frozenset[str]]] = {
     "errors": frozenset(),
     "values": frozenset(),
     "mounttable": frozenset(),
+    "state": frozenset(),
     "config": frozenset({"errors"}),
     "options": frozenset({"values", "config", "errors", "cos"}),
     "settings": frozenset({"options", "values", "config", "errors"}),
@@ -29,7 +30,7 @@ _LAYERS: Final[Mapping[str, frozenset[str]]] = {
     "namespace": _BASE | {"cos"},
     "fs": _BASE | {"cos", "transfer", "namespace"},
     "fuse": _BASE | {"cos", "transfer", "namespace", "fs", "mounttable"},
-    "mount": _BASE | {"cos", "transfer", "namespace", "fs", "fuse"},
+    "mount": _BASE | {"cos", "transfer", "namespace", "fs", "fuse", "state"},
     "cli": _BASE | {"cos", "mount", "emulator", "values", "options", "settings", "mounttable"},
 }
 

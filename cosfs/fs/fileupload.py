@@ -5,12 +5,11 @@ last (zip, mp4, ar), so the first part's bytes are kept while memory allows: rew
 that one part again, where anything else means completing the object and copying from it.
 """
 
-import trio
-
 from cosfs.config import TransferConfig
 from cosfs.cos.client import CosClient
-from cosfs.cos.model import StoredObject
+from cosfs.cos.model import MIN_PART_SIZE, StoredObject
 from cosfs.fs.buffer import Buffer
+from cosfs.transfer.journal import UploadJournal
 from cosfs.transfer.memory import MemoryLimiter
 from cosfs.transfer.parts import (
     PARTS_IN_BUDGET,
@@ -34,19 +33,27 @@ class FileUpload:
         self,
         client: CosClient,
         memory: MemoryLimiter,
-        nursery: trio.Nursery,
+        journal: UploadJournal,
         target: UploadTarget,
         config: TransferConfig,
     ) -> None:
+        """An upload that *journal* has of this file, or of an rsync of it, is taken up again."""
         self._config = config
         self._memory = memory
-        self._session = UploadSession(client, memory, target, parallel=config.parallel)
+        earlier = journal.claim(target.key)
+        self._sizes = {} if earlier is None else earlier.sizes
+        self._session = UploadSession(
+            client, memory, journal, target, parallel=config.parallel, earlier=earlier
+        )
         self._first: Buffer | None = None
         self._first_is_new = False
-        nursery.start_soon(self._session.run)
 
     def __repr__(self) -> str:
         return f"<FileUpload kept={self.kept} {self._session}>"
+
+    async def run(self) -> None:
+        """Send what comes, until ``complete`` or ``end``. Never raises."""
+        await self._session.run()
 
     @property
     def target(self) -> UploadTarget:
@@ -61,6 +68,14 @@ class FileUpload:
         return self._session.submitted
 
     @property
+    def part_size(self) -> int:
+        """The size of the next part: that of an earlier run, as other parts would not match."""
+        size = next_part_size(self._config, self.parts)
+        earlier = self._sizes.get(self.parts + 1, size)
+        largest = max(size, self._config.memory // PARTS_IN_BUDGET)
+        return earlier if MIN_PART_SIZE <= earlier <= largest else size
+
+    @property
     def is_long(self) -> bool:
         """Whether it nears COS's number of parts, so that it should be completed soon."""
         return self.parts >= self._config.parts_per_upload
@@ -71,8 +86,7 @@ class FileUpload:
 
     def send(self, pieces: list[Piece], *, last: bool) -> None:
         """Let *pieces* be the next parts. Does not yield."""
-        size = next_part_size(self._config, self.parts)
-        for part in plan_parts(pieces, part_size=size, last=last):
+        for part in plan_parts(pieces, part_size=self.part_size, last=last):
             if self.parts == 0 and isinstance(part, SendPart):
                 self._keep(part)
             self._session.submit(part)

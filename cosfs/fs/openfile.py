@@ -371,7 +371,10 @@ class OpenFile:
     def _send_full_parts(self, content: FileContent, position: int) -> None:
         """Send the full parts of the run around *position*, the only one that has grown."""
         while (stop := content.full_run_at(position, self._store.part_size)) is not None:
-            self._store.send(content.advance(stop))
+            if self._store.has_begun:
+                self._store.send(content.advance(stop))
+            else:
+                self._store.begin()  # one that is taken up again has parts of its own sizes
 
     async def _commit(self) -> None:
         if self.content is None:

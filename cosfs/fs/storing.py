@@ -22,6 +22,7 @@ from cosfs.namespace.inodes import Node
 from cosfs.namespace.tree import Namespace
 from cosfs.transfer.blocks import BlockCache, Version
 from cosfs.transfer.copy import copy_object
+from cosfs.transfer.journal import UploadJournal
 from cosfs.transfer.memory import MemoryLimiter
 from cosfs.transfer.parts import Piece
 from cosfs.transfer.upload import UploadTarget, assemble
@@ -37,6 +38,7 @@ class Engines:
     namespace: Namespace
     memory: MemoryLimiter
     blocks: BlockCache
+    journal: UploadJournal
     config: TransferConfig
     nursery: trio.Nursery  # the mount's: upload sessions outlive the call that began them
     moving: MovingNodes = field(default_factory=MovingNodes)
@@ -84,8 +86,9 @@ class FileStore:
     @property
     def part_size(self) -> int:
         """The size of the next part; content of that size and less is one PUT."""
-        parts = 0 if self._upload is None else self._upload.parts
-        return next_part_size(self._engines.config, parts)
+        if self._upload is None:
+            return next_part_size(self._engines.config, 0)
+        return self._upload.part_size
 
     def keeps(self, stop: int) -> bool:
         """Whether everything before *stop* can be read and changed although it was sent."""
@@ -100,13 +103,19 @@ class FileStore:
         assert self._upload is not None
         self._upload.rewrite(offset, data)
 
+    def begin(self) -> None:
+        """Begin an upload, or take one up again that broke off. Does not yield."""
+        engines, target = self._engines, self._target(with_mtime=self.explicit_mtime)
+        self._upload = FileUpload(
+            engines.client, engines.memory, engines.journal, target, engines.config
+        )
+        engines.nursery.start_soon(self._upload.run)
+
     def send(self, pieces: list[Piece], *, last: bool = False) -> None:
         """Let *pieces* be the next parts, of a new upload if none runs. Does not yield."""
         if self._upload is None:
-            engines, target = self._engines, self._target(with_mtime=self.explicit_mtime)
-            self._upload = FileUpload(
-                engines.client, engines.memory, engines.nursery, target, engines.config
-            )
+            self.begin()
+        assert self._upload is not None
         self._upload.send(pieces, last=last)
 
     async def make(self, content: FileContent) -> ObjectInfo:
@@ -124,10 +133,11 @@ class FileStore:
         if MTIME not in made.properties.metadata:
             made = await self._seen(made)
         with_mtime = self.explicit_mtime or MTIME in made.properties.metadata
-        client, target = self._engines.client, self._target(with_mtime=with_mtime)
+        engines, target = self._engines, self._target(with_mtime=with_mtime)
+        client = engines.client
         if target.key == made.key and target.properties == made.properties:
             return made
-        stored = await copy_object(client, made, target.key, target.properties)
+        stored = await copy_object(client, engines.journal, made, target.key, target.properties)
         if target.key != made.key:
             await client.delete_object(made.key)
         return replace(_info(target, stored, made.size), crc64=made.crc64)
@@ -143,7 +153,8 @@ class FileStore:
         info = self._node.object
         if info is None or info.size == 0:
             return None
-        stored = await copy_object(self._engines.client, info, self._hidden_key())
+        engines = self._engines
+        stored = await copy_object(engines.client, engines.journal, info, self._hidden_key())
         return replace(info, key=self._hidden_key(), etag=stored.etag)
 
     async def forget_hidden(self) -> None:
@@ -194,14 +205,14 @@ class FileStore:
         size = content.size
         self.send(content.advance(size), last=True)
         assert self._upload is not None
-        target = self._upload.target
         try:
             stored = await self._upload.complete(forbid_overwrite=self.is_exclusive)
         except BaseException as error:
             # The upload with all that was sent stays until the last handle is closed.
-            interrupted = UploadFailed(target.key, "interrupted")
+            interrupted = UploadFailed(self._upload.target.key, "interrupted")
             self._error = error if isinstance(error, UploadFailed) else interrupted
             raise
+        target = self._upload.target
         await self.end_upload()
         return _info(target, stored, size)
 

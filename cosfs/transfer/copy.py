@@ -16,6 +16,7 @@ from cosfs.cos.model import (
 )
 from cosfs.errors import PreconditionFailed
 from cosfs.transfer.blocks import Version
+from cosfs.transfer.journal import UploadJournal
 from cosfs.transfer.memory import MemoryLimiter
 from cosfs.transfer.parts import CopyPart, copy_spans
 from cosfs.transfer.upload import UploadSession, UploadTarget
@@ -25,6 +26,7 @@ _PARALLEL_COPIES: Final = 8
 
 async def copy_object(
     client: CosClient,
+    journal: UploadJournal,
     source: ObjectInfo,
     target: Key,
     properties: ObjectProperties | None = None,
@@ -48,6 +50,7 @@ async def copy_object(
     session = UploadSession(
         client,
         MemoryLimiter(0),  # copies hold no bytes here
+        journal,
         UploadTarget(
             key=target,
             properties=properties or source.properties,

@@ -1,23 +1,27 @@
 """Our side of one multipart upload: parts go out in parallel, in any order, while more arrive.
 
 The session's tasks live in its own nursery, opened inside ``run``, which the mount's nursery
-starts. It never throws into that nursery: errors of the service are its outcome.
+starts. It never throws into that nursery: errors of the service are its outcome. The journal knows
+of every upload from its Initiate to its end, so that one that broke off can be taken up again.
 """
 
 import contextlib
+import hashlib
 import logging
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Final
 
 import trio
 
 from cosfs.cos.checksum import combine
+from cosfs.cos.checksum import crc64 as crc64_of
 from cosfs.cos.client import CosClient
 from cosfs.cos.model import (
     MAX_OBJECT_SIZE,
     MAX_PARTS,
+    Body,
     ByteRange,
     CopySource,
     Key,
@@ -26,8 +30,18 @@ from cosfs.cos.model import (
     StoredObject,
     UploadId,
 )
-from cosfs.errors import CosError, CosfsError, FileTooLarge, UploadFailed
+from cosfs.errors import (
+    CosError,
+    CosfsError,
+    DeadlineExceeded,
+    FileTooLarge,
+    NoSuchUpload,
+    ServiceBusy,
+    TransportError,
+    UploadFailed,
+)
 from cosfs.transfer.blocks import Version
+from cosfs.transfer.journal import JournaledUpload, UploadJournal
 from cosfs.transfer.memory import MemoryLimiter
 from cosfs.transfer.parts import (
     Buffered,
@@ -42,9 +56,8 @@ from cosfs.transfer.parts import (
 _log = logging.getLogger(__name__)
 
 _ZEROS: Final = bytes(256 << 10)
-_ABORT_TIMEOUT_S: Final = (
-    20.0  # an upload that cannot be aborted by then is left for a lifecycle rule
-)
+_ABORT_TIMEOUT_S: Final = 20.0  # an upload that cannot be aborted by then is left in the journal
+_LINK_ERRORS: Final = (TransportError, DeadlineExceeded, ServiceBusy)
 
 
 class UploadState(StrEnum):
@@ -110,25 +123,32 @@ class UploadSession:
 
     Buffered bytes given to ``submit`` are the session's: it releases them from the budget whether
     they were stored or not.
+    *target* is what the upload makes, which is not all that was wanted if an *earlier* upload is
+    taken up: its key and properties were fixed when that began.
     """
 
     def __init__(
         self,
         client: CosClient,
         memory: MemoryLimiter,
+        journal: UploadJournal,
         target: UploadTarget,
         *,
         parallel: int,
+        earlier: JournaledUpload | None = None,
     ) -> None:
         self.target = target
-        self.key = target.key
+        self.resumed = 0  # parts that an earlier run had sent
         self.state = UploadState.OPEN
         self.error: Exception | None = None
         self.submitted = 0  # parts given to the session; also the last part's number
         self.size = 0  # bytes of those parts
         self._client = client
         self._memory = memory
+        self._journal = journal
         self._parallel = parallel
+        self._earlier = earlier
+        self._there: dict[int, Part] = {}  # what an earlier run had sent, by number
         self._upload_id: UploadId | None = None
         self._parts: dict[int, Part] = {}
         self._new_first: SendPart | None = None
@@ -144,15 +164,17 @@ class UploadSession:
             f" in_flight={self.submitted - len(self._parts)} bytes={self.size}>"
         )
 
+    @property
+    def key(self) -> Key:
+        return self.target.key
+
     async def run(self) -> None:
         """Initiate the upload and send parts until ``complete`` or ``abort``."""
         try:
             with self._scope:
                 # Shielded: an answer that nobody waits for is an upload that nobody can abort.
                 with self._initiation:
-                    self._upload_id = await self._client.initiate_multipart_upload(
-                        self.key, properties=self.target.properties
-                    )
+                    await self._begin()
                 async with trio.open_nursery() as nursery:
                     for _ in range(self._parallel):
                         nursery.start_soon(self._work)
@@ -211,6 +233,29 @@ class UploadSession:
             await self._discard()
         self._initiation.cancel()
 
+    async def _begin(self) -> None:
+        """Take up the earlier upload, if COS still has it, else initiate one."""
+        if self._earlier is not None and await self._take_up(self._earlier):
+            return
+        self._upload_id = await self._client.initiate_multipart_upload(
+            self.key, properties=self.target.properties
+        )
+        await self._journal.begin(self.key, self._upload_id, self.target.properties)
+
+    async def _take_up(self, earlier: JournaledUpload) -> bool:
+        try:
+            parts = await self._client.list_parts(earlier.key, earlier.upload_id)
+        except NoSuchUpload:
+            await self._journal.end(earlier.upload_id)
+            return False
+        except BaseException:
+            await self._journal.leave(earlier.upload_id)
+            raise
+        self._upload_id = earlier.upload_id
+        self._there = {part.number: part for part in parts}
+        self.target = replace(self.target, key=earlier.key, properties=earlier.properties)
+        return True
+
     async def _complete(self, *, forbid_overwrite: bool) -> None:
         assert self._upload_id is not None
         try:
@@ -227,8 +272,14 @@ class UploadSession:
             )
         except CosError as error:
             self._fail(error)
-        else:
-            self.state = UploadState.COMPLETED
+            return
+        self.state = UploadState.COMPLETED
+        await self._journal.end(self._upload_id)
+        if self._there:
+            _log.warning(
+                "resumed: %d of %d parts were already there key=%s",
+                *(self.resumed, self.submitted, self.key),
+            )
 
     async def _work(self) -> None:
         async for number, part in self._taken_jobs:
@@ -244,7 +295,13 @@ class UploadSession:
             source = self.target.base_range(part.span)
             return await self._client.upload_part_copy(self.key, self._upload_id, number, source)
         body = await assemble(self._client, self.target, part.pieces)
-        return await self._client.upload_part(self.key, self._upload_id, number, body)
+        there = self._there.get(number)
+        if there is not None and there.size == part.size and await _is_content(body, there):
+            self.resumed += 1
+            return replace(there, crc64=crc64_of(body))
+        stored = await self._client.upload_part(self.key, self._upload_id, number, body)
+        await self._journal.part_done(self._upload_id, stored)
+        return stored
 
     def _fail(self, error: Exception) -> None:
         bug = None if isinstance(error, CosfsError) else error
@@ -260,12 +317,33 @@ class UploadSession:
         self._taken_jobs.close()
 
     async def _discard(self) -> None:
+        """Abort, or leave an upload to the next who writes that file, if only the link failed."""
         if self._upload_id is None or self.state is UploadState.COMPLETED:
             return
+        if isinstance(self.error, _LINK_ERRORS) and self._parts:
+            await self._journal.leave(self._upload_id)
+            return
+        is_gone = False
         try:
             await self._client.abort_multipart_upload(self.key, self._upload_id)
+            is_gone = True
         except CosError as error:
             _log.warning("upload not aborted key=%s error=%s", self.key, error)
+        finally:
+            with trio.CancelScope(shield=True):  # the journal is local
+                await (self._journal.end if is_gone else self._journal.leave)(self._upload_id)
+
+
+async def _is_content(body: Body, part: Part) -> bool:
+    """Whether *part* holds *body*: its ETag is the MD5, but where COS encrypts with KMS keys."""
+
+    def md5() -> str:
+        digest = hashlib.md5(usedforsecurity=False)
+        for chunk in body:
+            digest.update(chunk)
+        return digest.hexdigest()
+
+    return await trio.to_thread.run_sync(md5) == part.etag
 
 
 def _combined_crc64(parts: Sequence[Part]) -> int | None:

@@ -24,6 +24,7 @@ from cosfs.namespace.inodes import Node
 from cosfs.namespace.tree import Namespace
 from cosfs.transfer.blocks import BlockCache
 from cosfs.transfer.copy import copy_object
+from cosfs.transfer.journal import UploadJournal
 from cosfs.transfer.memory import MemoryLimiter
 from tests.support.emulated import (
     ACCOUNT,
@@ -151,12 +152,14 @@ async def opened_files(
     config: TransferConfig = SMALL,
     *,
     still_held: Callable[[int, int], bool] = nothing_else_held,
+    journal: UploadJournal | None = None,
 ) -> AsyncIterator[Files]:
     """A filesystem whose tasks are cancelled when the block ends, as a mount's are."""
+    journal = journal or UploadJournal(None)
     async with opened_client(api) as client, trio.open_nursery() as nursery:
         codec = AttributeCodec(AttributeConfig(), default_uid=1000, default_gid=100)
         namespace = Namespace(
-            client, codec, prefix="", ttl_s=5.0, copy=partial(copy_object, client)
+            client, codec, prefix="", ttl_s=5.0, copy=partial(copy_object, client, journal)
         )
         memory = MemoryLimiter(config.memory)
         engines = Engines(
@@ -164,6 +167,7 @@ async def opened_files(
             namespace=namespace,
             memory=memory,
             blocks=BlockCache(client, memory, nursery),
+            journal=journal,
             config=config,
             nursery=nursery,
         )

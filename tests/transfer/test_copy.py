@@ -8,6 +8,7 @@ from cosfs.emulator.api import Api
 from cosfs.emulator.faults import Fault
 from cosfs.errors import AccessDenied, PreconditionFailed, UploadFailed
 from cosfs.transfer.copy import copy_object
+from cosfs.transfer.journal import UploadJournal
 from tests.support.engines import (
     MIB,
     asked,
@@ -20,6 +21,7 @@ from tests.support.jumping import run_jumping
 
 pytestmark = pytest.mark.trio(run=run_jumping)
 
+JOURNAL = UploadJournal(None)
 SOURCE, TARGET = Key("source"), Key("target")
 CONTENT = some_bytes(3 * MIB + 1)
 
@@ -34,7 +36,7 @@ async def source(client: CosClient) -> ObjectInfo:
 async def test_copy_is_one_request(api: Api, client: CosClient, source: ObjectInfo) -> None:
     api.requests.clear()
 
-    await copy_object(client, source, TARGET)
+    await copy_object(client, JOURNAL, source, TARGET)
 
     assert asked(api) == ["CopyObject"]
     assert stored_bytes(api, TARGET) == CONTENT
@@ -42,7 +44,7 @@ async def test_copy_is_one_request(api: Api, client: CosClient, source: ObjectIn
 
 
 async def test_copy_takes_new_properties(api: Api, client: CosClient, source: ObjectInfo) -> None:
-    await copy_object(client, source, SOURCE, ObjectProperties(metadata={"uid": "7"}))
+    await copy_object(client, JOURNAL, source, SOURCE, ObjectProperties(metadata={"uid": "7"}))
 
     assert stored_metadata(api, SOURCE) == {"uid": "7"}
     assert stored_bytes(api, SOURCE) == CONTENT
@@ -62,7 +64,9 @@ async def test_copy_onto_itself_whose_answer_is_lost_is_recognised(
 ) -> None:
     api.faults.add(Fault(operation="CopyObject", nth=1, lose=True))
 
-    stored = await copy_object(client, assembled, SOURCE, ObjectProperties(metadata={"uid": "7"}))
+    stored = await copy_object(
+        client, JOURNAL, assembled, SOURCE, ObjectProperties(metadata={"uid": "7"})
+    )
 
     assert stored.etag == (await client.head_object(SOURCE)).etag
     assert stored.etag != assembled.etag
@@ -72,17 +76,19 @@ async def test_copy_onto_itself_whose_answer_is_lost_is_recognised(
 async def test_copy_onto_itself_does_not_take_a_change_by_others_for_its_own(
     api: Api, client: CosClient, assembled: ObjectInfo
 ) -> None:
-    await copy_object(client, assembled, SOURCE, ObjectProperties(metadata={"uid": "8"}))
+    await copy_object(client, JOURNAL, assembled, SOURCE, ObjectProperties(metadata={"uid": "8"}))
     api.faults.add(Fault(operation="CopyObject", nth=1, status=503))
 
     with pytest.raises(PreconditionFailed):
-        await copy_object(client, assembled, SOURCE, ObjectProperties(metadata={"uid": "7"}))
+        await copy_object(
+            client, JOURNAL, assembled, SOURCE, ObjectProperties(metadata={"uid": "7"})
+        )
 
 
 async def test_large_copy_goes_in_parts(api: Api, client: CosClient, source: ObjectInfo) -> None:
     api.requests.clear()
 
-    await copy_object(client, source, TARGET, largest=MIB)
+    await copy_object(client, JOURNAL, source, TARGET, largest=MIB)
 
     assert asked(api) == [
         "InitiateMultipartUpload",
@@ -100,7 +106,7 @@ async def test_copy_of_a_replaced_object_fails(
     await client.put_object(SOURCE, [b"other"], properties=ObjectProperties())
 
     with pytest.raises((PreconditionFailed, UploadFailed)) as caught:
-        await copy_object(client, source, TARGET, largest=largest)
+        await copy_object(client, JOURNAL, source, TARGET, largest=largest)
 
     causes = (caught.value, caught.value.__cause__)
     assert any(isinstance(cause, PreconditionFailed) for cause in causes)
@@ -114,7 +120,7 @@ async def test_failed_large_copy_leaves_nothing(
     api.faults.set([Fault(operation="UploadPartCopy", status=403, code="AccessDenied")])
 
     with pytest.raises(UploadFailed) as caught:
-        await copy_object(client, source, TARGET, largest=MIB)
+        await copy_object(client, JOURNAL, source, TARGET, largest=MIB)
 
     assert isinstance(caught.value.__cause__, AccessDenied)
     assert unfinished_uploads(api) == []

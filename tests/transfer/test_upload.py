@@ -12,6 +12,7 @@ from cosfs.cos.model import MAX_PARTS, Key
 from cosfs.emulator.api import Api
 from cosfs.emulator.faults import Fault
 from cosfs.errors import AccessDenied, FileTooLarge, UploadFailed
+from cosfs.transfer.journal import UploadJournal
 from cosfs.transfer.memory import MemoryLimiter
 from cosfs.transfer.parts import Buffered, Hole, SendPart
 from cosfs.transfer.upload import UploadSession, UploadState, UploadTarget
@@ -36,8 +37,9 @@ class Uploading:
 
     def __init__(self, client: CosClient, nursery: trio.Nursery) -> None:
         self.memory = MemoryLimiter(16 * MIB)
+        self.journal = UploadJournal(None)
         target = UploadTarget(key=KEY, properties=PLAIN)
-        self.session = UploadSession(client, self.memory, target, parallel=PARALLEL)
+        self.session = UploadSession(client, self.memory, self.journal, target, parallel=PARALLEL)
         nursery.start_soon(self.session.run)
 
     def submit(self, data: bytes) -> None:

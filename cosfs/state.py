@@ -1,0 +1,40 @@
+"""Where cosfs keeps what must survive a restart, private to the user: nothing of it is a secret.
+
+Knows no file in it: transfer/ and namespace/ name their own.
+"""
+
+import logging
+import os
+import stat
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+from urllib.parse import quote
+
+SYSTEM_DIRECTORY: Final = Path("/var/lib/cosfs")  # FHS, for root: a service may have no HOME
+
+_log = logging.getLogger(__name__)
+
+
+def state_directory(environ: Mapping[str, str], uid: int) -> Path:
+    """The directory of *uid*'s state when the user names none (XDG base directories)."""
+    if uid == 0:
+        return SYSTEM_DIRECTORY
+    home = Path(environ.get("HOME") or f"/var/tmp/cosfs-{uid}")  # noqa: S108  made private below
+    return Path(environ.get("XDG_STATE_HOME") or home / ".local/state") / "cosfs"
+
+
+def make_private(directory: Path) -> None:
+    """Make *directory*, for its owner alone. Raises OSError if it belongs to somebody else."""
+    directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    status = directory.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid():
+        raise PermissionError(f"{directory} is no directory of this user")
+    if stat.S_IMODE(status.st_mode) & 0o077:
+        _log.warning("others could look into %s; its mode is 700 from now on", directory)
+        directory.chmod(0o700)
+
+
+def file_name(bucket: str, place: str, kind: str) -> str:
+    """The name of a bucket's file; *place* is its region or endpoint, *kind* the suffix."""
+    return f"{bucket}@{quote(place, safe='')}.{kind}"
