@@ -28,6 +28,7 @@
     │   ├── DeadlineExceeded     the operation's time is up
     │   ├── ProtocolError        an answer that cannot be understood
     │   └── IntegrityError       what COS stored is not what was sent
+    ├── FileChanged              a local file changed while it was read
     ├── UploadConflict           an upload that is to be aborted is being written to
     ├── UploadFailed             a multipart upload cannot be finished; its cause says why
     └── FilesystemError          a rule of the filesystem, each class one errno
@@ -204,6 +205,10 @@ class UploadFailed(CosfsError):
     def __init__(self, key: str, reason: str) -> None:
         super().__init__(f"{key!r}: upload failed: {reason}")
         self.key = key
+
+
+class FileChanged(CosfsError):
+    """A local file changed while it was read; the message names it."""
 
 
 class UploadConflict(CosfsError):

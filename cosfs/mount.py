@@ -18,7 +18,7 @@ from typing import Final
 
 import trio
 
-from cosfs.config import MountConfig, ServiceConfig
+from cosfs.config import MountConfig
 from cosfs.cos.client import CosClient
 from cosfs.cos.credentials import CredentialsProvider, find_credentials
 from cosfs.errors import (
@@ -37,10 +37,10 @@ from cosfs.fs.storing import Engines
 from cosfs.fuse.session import FuseSession
 from cosfs.namespace.attributes import AttributeCodec
 from cosfs.namespace.tree import Namespace
-from cosfs.state import file_name, make_private, state_directory
+from cosfs.state import state_directory
 from cosfs.transfer.blocks import BlockCache
 from cosfs.transfer.copy import copy_object
-from cosfs.transfer.journal import UploadJournal, opened_journal
+from cosfs.transfer.journal import UploadJournal, bucket_journal
 from cosfs.transfer.memory import MemoryLimiter
 from cosfs.transfer.unfinished import abort_expired
 
@@ -76,7 +76,8 @@ async def _run(config: MountConfig, ready: Callable[[], None]) -> None:
         config.credentials_file, os.environ, config.service.bucket, anonymous=config.anonymous
     )
     await _check_bucket(config, credentials)
-    with opened_journal(_journal_file(config), terms=_terms(config.service)) as journal:
+    state = state_directory(config.state_dir, os.environ, os.getuid())
+    with bucket_journal(state, config.service) as journal:
         async with (
             CosClient(config.service, credentials) as client,
             trio.open_nursery() as nursery,
@@ -87,23 +88,6 @@ async def _run(config: MountConfig, ready: Callable[[], None]) -> None:
             nursery.start_soon(_expire_uploads, config, client, journal)
             await _serve(session, filesystem, config.mountpoint, ready)
             nursery.cancel_scope.cancel()
-
-
-def _journal_file(config: MountConfig) -> Path | None:
-    """Where unfinished uploads are noted; None if nothing can be kept."""
-    directory = config.state_dir or state_directory(os.environ, os.getuid())
-    place = config.service.endpoint or config.service.region or ""
-    try:
-        make_private(directory)
-    except OSError as error:
-        logger.warning("no state is kept, uploads will not be resumed error=%s", error)
-        return None
-    return directory / file_name(config.service.bucket, place, "uploads")
-
-
-def _terms(service: ServiceConfig) -> str:
-    """What an upload is begun with besides its properties."""
-    return f"class={service.storage_class} sse={service.sse}"
 
 
 async def _expire_uploads(config: MountConfig, client: CosClient, journal: UploadJournal) -> None:

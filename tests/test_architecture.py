@@ -26,12 +26,14 @@ _LAYERS: Final[Mapping[str, frozenset[str]]] = {
     "settings": frozenset({"options", "values", "config", "errors"}),
     "emulator": frozenset(),
     "cos": _BASE,
-    "transfer": _BASE | {"cos"},
-    "namespace": _BASE | {"cos"},
+    "transfer": _BASE | {"cos", "state"},
+    "namespace": _BASE | {"cos", "state"},
     "fs": _BASE | {"cos", "transfer", "namespace"},
     "fuse": _BASE | {"cos", "transfer", "namespace", "fs", "mounttable"},
     "mount": _BASE | {"cos", "transfer", "namespace", "fs", "fuse", "state"},
-    "cli": _BASE | {"cos", "mount", "emulator", "values", "options", "settings", "mounttable"},
+    "cli": _BASE
+    | {"cos", "transfer", "mount", "emulator", "values", "options", "settings", "mounttable"}
+    | {"state"},
 }
 
 # errno: constants of the filesystem in fuse/errnos.py; elsewhere a system call's own answer.

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn
 
 from cosfs import __version__
-from cosfs.cli import emulator, mount, umount
+from cosfs.cli import emulator, mount, umount, uploads
 from cosfs.errors import ConfigError
 from cosfs.settings import find_option
 
@@ -16,6 +16,7 @@ USAGE: Final = {"mount": 1}  # mount(8) says 1; the other commands say 2
 _COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "mount": mount.run,
     "umount": umount.run,
+    "uploads": uploads.run,
     "emulator": emulator.run,
 }
 _SOURCE = re.compile(r"cos://.+|[a-z0-9-]+-\d+(?:[:/].*)?")
@@ -52,7 +53,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     subparsers = parser.add_subparsers(
         metavar="COMMAND", dest="command", required=True, parser_class=_Parser
     )
-    for command in (mount, umount, emulator):
+    for command in (mount, umount, uploads, emulator):
         command.add_parser(subparsers)
     parsed, rest = parser.parse_known_args(words)
     if rest:

@@ -4,11 +4,12 @@ import argparse
 import logging
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from typing import Final
 
+from cosfs.cli.arguments import OPTIONS_METAVAR, CollectSettings, add_options
 from cosfs.cli.background import Ready, run_in_background
 from cosfs.cli.logs import set_up_logging
 from cosfs.cli.mountpoint import prepare
@@ -23,8 +24,7 @@ from cosfs.errors import (
     MountInterrupted,
 )
 from cosfs.mounttable import resolve
-from cosfs.options import OPTIONS, Option
-from cosfs.settings import Setting, configure, split_options
+from cosfs.settings import configure
 from cosfs.values import format_size
 
 USAGE: Final = 1
@@ -34,24 +34,6 @@ INTERRUPTED: Final = 8
 FAILED: Final = 32
 
 logger = logging.getLogger(__name__)
-
-
-class _CollectSettings(argparse.Action):
-    """Appends what an option says to ``settings``, so that later ones win over earlier ones."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,  # noqa: ARG002  argparse's signature
-        namespace: argparse.Namespace,
-        values: str | Sequence[object] | None,
-        option_string: str | None = None,  # noqa: ARG002  argparse's signature
-    ) -> None:
-        text = values if isinstance(values, str) else None
-        if self.metavar == "OPTIONS":
-            added = split_options(text or "")
-        else:
-            added = [Setting(name=self.dest, value=text)]
-        namespace.settings = [*namespace.settings, *added]
 
 
 def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
@@ -64,43 +46,12 @@ def add_parser(subparsers: "argparse._SubParsersAction[argparse.ArgumentParser]"
         epilog="Each option is also a name for -o: --part-size 16M is -o part_size=16M.",
         argument_default=argparse.SUPPRESS,
     )
-    parser.set_defaults(settings=[])
     parser.add_argument("source", metavar="SOURCE", help="BUCKET-APPID[/PREFIX], or with cos://")
     parser.add_argument("mountpoint", metavar="MOUNTPOINT", help="an empty directory")
-    parser.add_argument("-o", metavar="OPTIONS", action=_CollectSettings, help="options, by comma")
-    groups = {option.group: None for option in OPTIONS if option.group}
-    for title in groups:
-        group = parser.add_argument_group(title)
-        for option in OPTIONS:
-            if option.group == title:
-                _add_option(group, option)
-    for option in OPTIONS:
-        if not option.group:
-            _add_option(parser, option)
-
-
-def _add_option(group: argparse._ActionsContainer, option: Option) -> None:
-    names = [f"--{name}" for name in (option.name, *option.aliases)]
-    help_text = option.help.replace("%", "%%") or argparse.SUPPRESS
-    if option.environment:
-        help_text += f" [{option.environment[0]}]"
-    group.add_argument(
-        *([option.short] if option.short else []),
-        names[0],
-        dest=option.name,
-        action=_CollectSettings,
-        metavar=option.metavar or None,
-        nargs=None if option.metavar else 0,
-        help=help_text,
+    parser.add_argument(
+        "-o", metavar=OPTIONS_METAVAR, action=CollectSettings, help="options, by comma"
     )
-    for name in names[1:]:
-        group.add_argument(
-            name,
-            dest=option.name,
-            action=_CollectSettings,
-            nargs=None if option.metavar else 0,
-            help=argparse.SUPPRESS,
-        )
+    add_options(parser)
 
 
 def run(arguments: argparse.Namespace) -> int:

@@ -16,7 +16,7 @@ from cosfs.transfer.parts import (
     Buffered,
     Piece,
     SendPart,
-    part_size_for,
+    next_part_size,
     plan_parts,
 )
 from cosfs.transfer.upload import UploadSession, UploadTarget
@@ -123,9 +123,3 @@ class FileUpload:
             chunks.extend(piece.chunks)
         if self._memory.try_keep(part.size):
             self._first = Buffer(chunks)
-
-
-def next_part_size(config: TransferConfig, parts: int) -> int:
-    """The size of the part that follows *parts* others."""
-    ceiling = config.memory // PARTS_IN_BUDGET
-    return part_size_for(parts + 1, smallest=config.part_size, ceiling=ceiling)

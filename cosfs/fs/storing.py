@@ -15,7 +15,7 @@ from cosfs.cos.client import CosClient
 from cosfs.cos.model import ByteRange, Key, ObjectInfo, ObjectProperties, StoredObject
 from cosfs.errors import CosError, UploadFailed
 from cosfs.fs.content import FileContent
-from cosfs.fs.fileupload import FileUpload, next_part_size
+from cosfs.fs.fileupload import FileUpload
 from cosfs.fs.moving import MovingNodes
 from cosfs.namespace.attributes import MTIME, content_type_for
 from cosfs.namespace.inodes import Node
@@ -24,7 +24,7 @@ from cosfs.transfer.blocks import BlockCache, Version
 from cosfs.transfer.copy import copy_object
 from cosfs.transfer.journal import UploadJournal
 from cosfs.transfer.memory import MemoryLimiter
-from cosfs.transfer.parts import Piece
+from cosfs.transfer.parts import Piece, next_part_size
 from cosfs.transfer.upload import UploadTarget, assemble
 
 _log = logging.getLogger(__name__)

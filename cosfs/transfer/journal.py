@@ -23,7 +23,9 @@ from typing import Final, TypeVar
 
 import trio
 
+from cosfs.config import ServiceConfig
 from cosfs.cos.model import ETag, Key, ObjectProperties, Part, UploadId
+from cosfs.state import file_name
 
 _log = logging.getLogger(__name__)
 _T = TypeVar("_T")
@@ -246,6 +248,16 @@ class UploadJournal:
         if not self._is_broken:
             self._is_broken = True
             _log.warning("journal of uploads failed, they will not be resumed error=%s", error)
+
+
+@contextmanager
+def bucket_journal(directory: Path | None, service: ServiceConfig) -> Iterator[UploadJournal]:
+    """The journal of *service*'s bucket in *directory*; in memory if that is None."""
+    place = service.endpoint or service.region or ""
+    file = None if directory is None else directory / file_name(service.bucket, place, "uploads")
+    terms = f"class={service.storage_class} sse={service.sse}"
+    with opened_journal(file, terms=terms) as journal:
+        yield journal
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
 
+from cosfs.config import TransferConfig
 from cosfs.cos.model import MAX_PART_SIZE, MIN_PART_SIZE, ByteRange
 
 _GROWTH_INTERVAL: Final = 1000  # parts of one size, before the size doubles
@@ -85,6 +86,12 @@ def part_size_for(number: int, *, smallest: int, ceiling: int) -> int:
     """
     doublings = min((number - 1) // _GROWTH_INTERVAL, 13)
     return max(smallest, min(smallest << doublings, ceiling, MAX_PART_SIZE))
+
+
+def next_part_size(config: TransferConfig, parts: int) -> int:
+    """The size of the part that follows *parts* others."""
+    ceiling = config.memory // PARTS_IN_BUDGET
+    return part_size_for(parts + 1, smallest=config.part_size, ceiling=ceiling)
 
 
 def plan_parts(pieces: Iterable[Piece], *, part_size: int, last: bool) -> list[PlannedPart]:
