@@ -34,6 +34,7 @@ from cosfs.transfer.prefetch import Prefetcher
 
 _log = logging.getLogger(__name__)
 
+_WAITING_WRITE: Final = 2 << 20  # its bytes, 1 MiB at most, and FUSE's receive buffer
 _MOST_EXTENTS: Final = 4000  # each may become a part, and COS takes 10 000
 
 
@@ -346,9 +347,16 @@ class OpenFile:
 
     def _edit(self) -> FileContent:
         if self.content is None:
-            self.content = FileContent(0 if self.node.object is None else self.node.object.size)
-            self.node.dirty = True
+            size = 0 if self.node.object is None else self.node.object.size
+            self._begin_content(FileContent(size))
+        assert self.content is not None
         return self.content
+
+    def _begin_content(self, content: FileContent) -> None:
+        if self.content is None:
+            self._engines.memory.reserve(_WAITING_WRITE)
+        self.content = content
+        self.node.dirty = True
 
     async def _start_over(self) -> None:
         """Drop everything written so far: the file becomes empty."""
@@ -356,8 +364,7 @@ class OpenFile:
         await self._store.end_upload()
         if self.content is not None:
             self._engines.memory.release(self.content.buffered)
-        self.content = FileContent()
-        self.node.dirty = True
+        self._begin_content(FileContent())
         self._written = False
 
     def _touch(self) -> None:
@@ -397,6 +404,7 @@ class OpenFile:
     def _forget_content(self) -> None:
         if self.content is not None:
             self._engines.memory.release(self.content.buffered)
+            self._engines.memory.unreserve(_WAITING_WRITE)
         self.content = None
         self.node.dirty = False
         self._modified_ns = None

@@ -12,6 +12,7 @@ from typing import Final
 import trio
 
 _KEPT_SHARE: Final = 8
+_LEAST_SHARE: Final = 4  # of the limit is for content, whatever is reserved
 
 
 @dataclass(slots=True, eq=False)
@@ -34,6 +35,7 @@ class MemoryLimiter:
         self.used = 0
         self.leaving = 0
         self._kept = 0
+        self._reserved = 0
         self._waiters: deque[_Waiter] = deque()
         self._serving = False
         self._reclaim: Callable[[int], int] = lambda _size: 0
@@ -69,6 +71,18 @@ class MemoryLimiter:
         if self._waiters:
             return False
         return self._take(size)
+
+    def reserve(self, size: int) -> None:
+        """Leave *size* bytes to what is no content: a write that waits has its bytes twice.
+
+        A share of the budget is for content all the same. Does not yield.
+        """
+        self._reserved += size
+
+    def unreserve(self, size: int) -> None:
+        """Take ``reserve`` back. Does not yield."""
+        self._reserved -= size
+        self._serve()
 
     async def acquire(self, size: int) -> None:
         """Wait until *size* bytes fit the budget, in order of arrival. Cancel to give up."""
@@ -119,9 +133,10 @@ class MemoryLimiter:
         self._serve()
 
     def _take(self, size: int) -> bool:
-        if self.used + size > self.limit:
-            self.used -= self._reclaim(self.used + size - self.limit)
-        if self.used + size > self.limit:
+        limit = max(self.limit - self._reserved, self.limit // _LEAST_SHARE)
+        if self.used + size > limit:
+            self.used -= self._reclaim(self.used + size - limit)
+        if self.used + size > limit:
             return False
         self.used += size
         return True

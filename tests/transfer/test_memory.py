@@ -212,3 +212,26 @@ def test_share_on_its_way_decides_whether_more_is_wanted() -> None:
     memory.depart(2)
 
     assert not memory.wants_more_leaving
+
+
+async def test_what_is_reserved_leaves_less_for_content(
+    memory: MemoryLimiter, arrivals: Arrivals
+) -> None:
+    memory.reserve(6)
+    memory.arrive(6)  # four of ten are used
+    await arrivals.ask(2)
+    assert arrivals.served == []
+
+    memory.unreserve(6)
+    await wait_all_tasks_blocked()
+    assert arrivals.served == [2]
+
+
+async def test_some_of_the_budget_is_for_content_whatever_is_reserved(
+    memory: MemoryLimiter,
+) -> None:
+    memory.reserve(100)
+    memory.arrive(9)
+
+    assert memory.try_acquire(1)
+    assert not memory.try_acquire(1)
