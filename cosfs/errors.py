@@ -26,6 +26,7 @@
     │   │   └── ServiceBusy      5xx, 429, SlowDown: worth another attempt
     │   ├── TransportError       no whole answer: connect, reset, cut, TLS, name lookup
     │   ├── DeadlineExceeded     the operation's time is up
+    │   │   └── ServiceAway      not tried: COS answers nothing for a while now
     │   ├── ProtocolError        an answer that cannot be understood
     │   └── IntegrityError       what COS stored is not what was sent
     ├── FileChanged              a local file changed while it was read
@@ -189,6 +190,10 @@ class TransportError(CosError):
 
 class DeadlineExceeded(CosError):
     """The operation did not succeed within its deadline; the cause is its last attempt's error."""
+
+
+class ServiceAway(DeadlineExceeded):
+    """COS has not answered for a while, so the call was not even tried."""
 
 
 class ProtocolError(CosError):

@@ -11,6 +11,7 @@ from dataclasses import replace
 from cosfs.cos import wire
 from cosfs.cos.checksum import crc64 as crc64_of
 from cosfs.cos.download import Download
+from cosfs.cos.exchange import Answer, Lane, Request
 from cosfs.cos.headers import stored_object
 from cosfs.cos.model import (
     MAX_DELETE_KEYS,
@@ -27,8 +28,7 @@ from cosfs.cos.model import (
     StoredObject,
 )
 from cosfs.cos.multipart import MultipartRequests
-from cosfs.cos.requests import COPY_S, body_size, check_crc64, overwriting, xml_headers
-from cosfs.cos.sender import Answer, Lane, Request
+from cosfs.cos.requests import body_size, check_crc64, overwriting, xml_headers
 from cosfs.cos.wire import Malformed
 from cosfs.errors import AlreadyExists, IntegrityError
 
@@ -177,6 +177,6 @@ class CosClient(MultipartRequests):
         }
         request = self._about("PUT Object - Copy", "PUT", target, headers=headers)
         return await self._sender.send(
-            replace(request, lane=Lane.MERGE, extra_s=COPY_S),
+            replace(request, lane=Lane.MERGE),
             lambda answer: wire.parse_copied(answer.body),
         )

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from cosfs.cos import wire
 from cosfs.cos.checksum import crc64 as crc64_of
+from cosfs.cos.exchange import Answer, Lane, Request
 from cosfs.cos.headers import CRC64, stored_object
 from cosfs.cos.model import (
     Body,
@@ -17,8 +18,6 @@ from cosfs.cos.model import (
     UploadId,
 )
 from cosfs.cos.requests import (
-    COPY_S,
-    MERGE_S,
     BucketRequests,
     Query,
     body_size,
@@ -26,7 +25,6 @@ from cosfs.cos.requests import (
     overwriting,
     xml_headers,
 )
-from cosfs.cos.sender import Answer, Lane, Request
 from cosfs.cos.wire import Malformed
 from cosfs.errors import AlreadyExists, DeadlineExceeded, NoSuchUpload, TransportError
 
@@ -45,7 +43,9 @@ class MultipartRequests(BucketRequests):
             query=(("uploads", ""),),
             headers=self._creation_headers(properties),
         )
-        return await self._sender.send(request, lambda answer: wire.parse_initiated(answer.body))
+        return await self._sender.send(
+            replace(request, must_try=True), lambda answer: wire.parse_initiated(answer.body)
+        )
 
     async def upload_part(self, key: Key, upload_id: UploadId, number: int, body: Body) -> Part:
         """Raises NoSuchUpload, IntegrityError. A number may be sent again until Complete."""
@@ -81,7 +81,7 @@ class MultipartRequests(BucketRequests):
             copied = wire.parse_copied(answer.body)
             return Part(number=number, size=span.size, etag=copied.etag, crc64=copied.crc64)
 
-        return await self._sender.send(replace(request, lane=Lane.MERGE, extra_s=COPY_S), read)
+        return await self._sender.send(replace(request, lane=Lane.MERGE), read)
 
     async def list_parts(self, key: Key, upload_id: UploadId) -> list[Part]:
         """All parts that COS holds, by number. Raises NoSuchUpload."""
@@ -114,7 +114,7 @@ class MultipartRequests(BucketRequests):
             query=(("uploadId", upload_id),),
             headers=xml_headers(body) | overwriting(forbidden=forbid_overwrite),
         )
-        request = replace(request, body=(body,), lane=Lane.MERGE, extra_s=MERGE_S)
+        request = replace(request, body=(body,), lane=Lane.MERGE)
         try:
             stored = await self._sender.send(request, _completed)
         except (NoSuchUpload, AlreadyExists) as error:
@@ -132,7 +132,7 @@ class MultipartRequests(BucketRequests):
         query = (("uploadId", upload_id),)
         request = self._about("Abort Multipart Upload", "DELETE", key, query=query)
         try:
-            await self._sender.send(request, lambda _: None)
+            await self._sender.send(replace(request, must_try=True), lambda _: None)
         except NoSuchUpload:
             return
 

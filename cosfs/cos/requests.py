@@ -8,23 +8,20 @@ import hashlib
 import time
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Final, Self, TypeVar
+from typing import Self, TypeVar
 
 import httpx
 
 from cosfs.config import ServiceConfig
 from cosfs.cos.credentials import CredentialsProvider
 from cosfs.cos.endpoint import Endpoint, bucket_endpoint, service_endpoint
+from cosfs.cos.exchange import Answer, Request
 from cosfs.cos.headers import encryption_headers, object_info, property_headers
+from cosfs.cos.health import HealthReport
 from cosfs.cos.model import Body, CopySource, Key, ObjectInfo, ObjectProperties, StoredObject
-from cosfs.cos.sender import Answer, Request, Sender
+from cosfs.cos.sender import Sender
 from cosfs.cos.transport import open_transport
 from cosfs.errors import ConfigError, CosError, IntegrityError
-
-# COS answers a copy or a completion when it is done, with white space before the answer or with
-# nothing. Tencent's Python SDK waits as long for a completion; 5 GiB are copied in a minute.
-MERGE_S: Final = 1200.0
-COPY_S: Final = 90.0
 
 T = TypeVar("T")
 Query = tuple[tuple[str, str], ...]
@@ -49,9 +46,10 @@ class BucketRequests:
         self._endpoint = bucket_endpoint(config) if config.bucket else None
         self._storage_class = config.storage_class
         self._encryption = encryption_headers(config.sse)
+        url = (self._endpoint or self._service).url
         if transport is None:
-            transport = open_transport(config, (self._endpoint or self._service).url)
-        self._sender = Sender(config, credentials, transport, now)
+            transport = open_transport(config, url)
+        self._sender = Sender(config, credentials, transport, url=url, now=now)
 
     async def __aenter__(self) -> Self:
         return self
@@ -63,6 +61,11 @@ class BucketRequests:
         traceback: TracebackType | None,
     ) -> None:
         await self.aclose()
+
+    @property
+    def health(self) -> HealthReport:
+        """Whether COS answers, as far as requests have shown."""
+        return self._sender.health.report()
 
     async def aclose(self) -> None:
         """Close the idle connections."""

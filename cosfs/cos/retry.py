@@ -26,7 +26,7 @@ from cosfs.errors import (
 
 BASE_DELAY_S: Final = 0.1
 MAX_DELAY_S: Final = 10.0
-SLOWEST_BYTES_PER_S: Final = 64 << 10  # slower than this, a body counts as stuck
+MAX_TOLD_S: Final = 30.0  # a Retry-After of more would be the end of most operations
 _AGAIN: Final = frozenset(
     {
         "EntitySizeNotMatch",
@@ -84,7 +84,8 @@ class Attempts:
             self._tried[remedy] += 1
             return None if self._tried[remedy] > _MOST_TRIES[remedy] else Retry(0.0, remedy)
         told = error.retry_after_s if isinstance(error, ServiceBusy) else None
-        return Retry(max(backoff_s(self.count, self._jitter()), told or 0.0), remedy)
+        told_s = min(told or 0.0, MAX_TOLD_S)
+        return Retry(max(backoff_s(self.count, self._jitter()), told_s), remedy)
 
 
 def remedy_for(error: CosError) -> Remedy | None:
@@ -101,11 +102,6 @@ def remedy_for(error: CosError) -> Remedy | None:
 def backoff_s(attempt: int, jitter: float) -> float:
     """Full jitter: uniform up to a bound that doubles with each failed attempt, the first is 1."""
     return jitter * min(MAX_DELAY_S, BASE_DELAY_S * 2.0 ** min(attempt - 1, 16))
-
-
-def body_allowance_s(size: int) -> float:
-    """Seconds that a body of *size* bytes may take on top of the operation's own time."""
-    return size / SLOWEST_BYTES_PER_S
 
 
 def _remedy_for_code(error: ServiceError) -> Remedy | None:

@@ -6,11 +6,8 @@ its deadline. Knows no operation by name: those are client.py's.
 """
 
 import logging
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
-from enum import StrEnum
 from functools import lru_cache
 from typing import Final, TypeVar
 
@@ -22,16 +19,20 @@ from cosfs.config import ServiceConfig
 from cosfs.cos.credentials import Credentials, CredentialsProvider
 from cosfs.cos.download import Download, Truncated
 from cosfs.cos.endpoint import Endpoint
+from cosfs.cos.exchange import Answer, Lane, Request
 from cosfs.cos.failures import CLOCK_SKEWED, REQUEST_EXPIRED, service_error
+from cosfs.cos.health import ServiceHealth
 from cosfs.cos.model import Body
-from cosfs.cos.retry import Attempts, Remedy, body_allowance_s
+from cosfs.cos.patience import INACTIVITY_S, MERGE_S, OperationTime, body_allowance_s
+from cosfs.cos.retry import Attempts, Remedy
 from cosfs.cos.signing import SigningKey, Window, encode, sign, signing_key
+from cosfs.cos.turns import Turn, Turns
 from cosfs.cos.wire import Malformed, error_of, parse_time
 from cosfs.errors import CosError, DeadlineExceeded, ProtocolError, ServiceError, TransportError
 
 METADATA_REQUESTS: Final = 16  # in flight; enough to hide a round trip in `ls -l`
 MERGE_REQUESTS: Final = 16  # in flight; COS works on them, we only wait
-INACTIVITY_S: Final = 30.0  # without one byte moving, an attempt is given up
+SHORTEST_TRY_S: Final = 0.5  # with less time left, another attempt would hardly be answered
 MAX_ANSWER_SIZE: Final = 16 << 20  # a full listing page has under 4 MiB; more is no COS
 _EARLY_S: Final = 60  # the clocks of client and server differ; so does Tencent's SDK
 _WINDOW_S: Final = 3600
@@ -45,46 +46,6 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-class Lane(StrEnum):
-    """The requests that wait for each other; each lane has a limit of its own."""
-
-    METADATA = "metadata"
-    DATA = "data"  # carries an object's bytes
-    MERGE = "merge"  # copies and completions, which may take COS minutes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Request:
-    """A request as an operation wants it, before it is signed. Header names are in lower case.
-
-    *operation* is COS's name for it. *extra_s* is added to the deadline and to the time for which
-    the server may be silent.
-    """
-
-    operation: str
-    method: str
-    endpoint: Endpoint
-    key: str = ""
-    query: tuple[tuple[str, str], ...] = ()  # the sub-resource first: COS routes by it
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: Body = ()
-    lane: Lane = Lane.METADATA
-    extra_s: float = 0.0
-
-    @property
-    def size(self) -> int:
-        return sum(map(len, self.body))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answer:
-    """A 2xx answer, read whole."""
-
-    status: int
-    headers: Mapping[str, str]
-    body: bytes
-
-
 class Sender:
     """Sends requests until they succeed or there is no sense in sending them again."""
 
@@ -93,18 +54,23 @@ class Sender:
         config: ServiceConfig,
         credentials: CredentialsProvider,
         transport: httpx.AsyncBaseTransport,
+        *,
+        url: str,
         now: Callable[[], float],
     ) -> None:
+        """*url* is what the service is called in messages, *now* the clock of signatures."""
         self._timeout_s = config.timeout_s
         self._connect_timeout_s = config.connect_timeout_s
         self._credentials = credentials
         self._transport = transport
         self._signer = _Signer(now)
-        self._lanes = {
-            Lane.METADATA: trio.CapacityLimiter(METADATA_REQUESTS),
-            Lane.DATA: trio.CapacityLimiter(config.connections),
-            Lane.MERGE: trio.CapacityLimiter(MERGE_REQUESTS),
+        self.health = ServiceHealth(url, timeout_s=config.timeout_s, now=now)
+        limits = {
+            Lane.METADATA: METADATA_REQUESTS,
+            Lane.DATA: config.connections,
+            Lane.MERGE: MERGE_REQUESTS,
         }
+        self._turns = Turns(self.health, limits)
 
     async def aclose(self) -> None:
         await self._transport.aclose()
@@ -115,9 +81,9 @@ class Sender:
         Raises what the last attempt raised, or DeadlineExceeded from it.
         """
 
-        async def attempt(_scope: trio.CancelScope) -> T:
-            async with self._answered(request) as response:
-                body = await _read_whole(response)
+        async def attempt(time: OperationTime) -> T:
+            async with self._answered(request, time) as response:
+                body = await _read_whole(response, time.received)
                 answer = Answer(status=response.status_code, headers=response.headers, body=body)
                 return _understood(answer, request, read)
 
@@ -126,42 +92,69 @@ class Sender:
     async def download(self, request: Request, download: Download) -> None:
         """Run *download*, which adds to *request*'s headers what it misses."""
 
-        async def attempt(scope: trio.CancelScope) -> None:
+        async def attempt(time: OperationTime) -> None:
             if download.is_complete:
                 return
             headers = {**request.headers, **download.headers()}
-            async with self._answered(request, headers) as response:
-                promised = download.begin(response.status_code, response.headers)
-                scope.deadline += body_allowance_s(promised)
+            async with self._answered(request, time, headers) as response:
+                time.allow(download.begin(response.status_code, response.headers))
                 async with _chunks(response) as chunks:
                     async for chunk in chunks:
                         download.take(chunk)
+                        time.moved()
                 download.end()
 
         await self._persist(request, attempt)
 
     async def _persist(
-        self, request: Request, attempt: Callable[[trio.CancelScope], Awaitable[T]]
+        self, request: Request, attempt: Callable[[OperationTime], Awaitable[T]]
     ) -> T:
-        allowance_s = self._timeout_s + body_allowance_s(request.size) + request.extra_s
         attempts = Attempts()
-        async with self._lanes[request.lane]:
-            with trio.move_on_after(allowance_s) as scope:
+        async with self._turns.turn(request, self._patience_s(request)) as turn:
+            time = self._time_of(request, turn)
+            with time.scope:
                 while True:
                     try:
-                        return await attempt(scope)
+                        return await attempt(time)
                     except CosError as error:
+                        if isinstance(error, TransportError):
+                            self.health.unanswered(time.moved_at, error.detail)
                         delay_s = self._delay_after(error, attempts)
                         if delay_s is None:
                             raise
-                    if trio.current_time() + delay_s > scope.deadline:
+                    left_s = time.scope.deadline - trio.current_time()
+                    if left_s < SHORTEST_TRY_S:
                         break
-                    await trio.sleep(delay_s)
+                    # Rather too early than not at all: the server may be back within what is left.
+                    await trio.sleep(delay_s if delay_s < left_s else left_s / 2)
+            self.health.unanswered(time.moved_at, _detail_of(attempts.error))
+        spent_s = trio.current_time() - turn.since
         raise DeadlineExceeded(
-            f"gave up after {attempts.count} attempts: {_detail_of(attempts.error)}",
+            f"gave up after {spent_s:.0f} s, {attempts.count} failed attempts: "
+            f"{_detail_of(attempts.error)}",
             operation=request.operation,
             key=request.key,
         ) from attempts.error
+
+    def _patience_s(self, request: Request) -> float:
+        return self._timeout_s * (2 if request.is_patient else 1)
+
+    def _silence_s(self, request: Request) -> float:
+        """For how long an attempt may be silent: there must be time left for another one."""
+        half_s = self._patience_s(request) / 2
+        return half_s if request.lane is Lane.MERGE else min(half_s, INACTIVITY_S)
+
+    def _time_of(self, request: Request, turn: Turn) -> OperationTime:
+        time = OperationTime(
+            since=turn.since,
+            patience_s=self._patience_s(request),
+            most_s=MERGE_S if request.lane is Lane.MERGE else body_allowance_s(request.size),
+        )
+        if not request.is_patient:
+            time.end_before_caller()
+        if turn.probe_s is not None:
+            time.hurry(turn.probe_s)
+        return time
 
     def _delay_after(self, error: CosError, attempts: Attempts) -> float | None:
         """Count a failed attempt and do what may help the next; None: there will be none."""
@@ -184,15 +177,17 @@ class Sender:
 
     @asynccontextmanager
     async def _answered(
-        self, request: Request, headers: Mapping[str, str] | None = None
+        self, request: Request, time: OperationTime, headers: Mapping[str, str] | None = None
     ) -> AsyncIterator[httpx.Response]:
         """Send *request* once; a 2xx answer whose body is still to be read, else its error."""
-        started = time.perf_counter()
+        started = trio.current_time()
         credentials = await self._credentials.get()
         offset_s = self._signer.offset_s
-        outgoing = self._outgoing(request, headers or request.headers, credentials)
+        outgoing = self._outgoing(request, headers or request.headers, credentials, time.sent)
         try:
             response = await self._transport.handle_async_request(outgoing)
+            self.health.answered()
+            time.answered()
             assert isinstance(response.stream, httpx.AsyncByteStream)
             try:
                 if not 200 <= response.status_code < 300:
@@ -213,7 +208,7 @@ class Sender:
             request.operation,
             request.key,
             response.status_code,
-            (time.perf_counter() - started) * 1e3,
+            (trio.current_time() - started) * 1e3,
         )
 
     async def _refused(
@@ -240,7 +235,11 @@ class Sender:
         return error
 
     def _outgoing(
-        self, request: Request, wanted: Mapping[str, str], credentials: Credentials | None
+        self,
+        request: Request,
+        wanted: Mapping[str, str],
+        credentials: Credentials | None,
+        sent: Callable[[int], None],
     ) -> httpx.Request:
         endpoint = request.endpoint
         headers = {
@@ -257,14 +256,15 @@ class Sender:
         target = endpoint.quoted_path(request.key)
         if request.query:
             target += "?" + "&".join(f"{name}={encode(value)}" for name, value in request.query)
-        read_s = INACTIVITY_S + request.extra_s
-        timeout = {"connect": self._connect_timeout_s, "read": read_s, "write": INACTIVITY_S}
+        silence_s = self._silence_s(request)
+        connect_s = min(self._connect_timeout_s, silence_s)
+        timeout = {"connect": connect_s, "read": silence_s, "write": silence_s, "pool": None}
         return httpx.Request(
             request.method,
             _base_url(endpoint).copy_with(raw_path=target.encode()),
             headers=headers,
-            stream=_Stream(request.body),
-            extensions={"timeout": {**timeout, "pool": None}},
+            stream=_Stream(request.body, sent),
+            extensions={"timeout": timeout},
         )
 
 
@@ -325,23 +325,28 @@ class _Signer:
 
 
 class _Stream(httpx.AsyncByteStream):
-    """A body on its way out. Any number of attempts can iterate it."""
+    """A body on its way out; *sent* is told how much of it was taken."""
 
-    def __init__(self, body: Body) -> None:
+    def __init__(self, body: Body, sent: Callable[[int], None]) -> None:
         self._body = body
+        self._sent = sent
 
     def __aiter__(self) -> AsyncIterator[bytes]:
-        return _Pieces(_joined(self._body))
+        return _Pieces(_joined(self._body), self._sent)
 
 
 class _Pieces(AsyncIterator[bytes]):
     # No async generator: httpcore drops what it iterates when a connection breaks, and trio warns
     # of generators that were dropped.
-    def __init__(self, pieces: Iterator[bytes]) -> None:
+    def __init__(self, pieces: Iterator[bytes], sent: Callable[[int], None]) -> None:
         self._pieces = pieces
+        self._sent = sent
+        self._position = 0
 
     async def __anext__(self) -> bytes:
+        self._sent(self._position)  # who asks for more has written what there was
         for piece in self._pieces:
+            self._position += len(piece)
             return piece
         raise StopAsyncIteration
 
@@ -391,17 +396,20 @@ async def _chunks(response: httpx.Response) -> AsyncIterator[AsyncIterator[bytes
             await chunks.aclose()
 
 
-async def _read_whole(response: httpx.Response) -> bytes:
+async def _read_whole(
+    response: httpx.Response, received: Callable[[int], None] = lambda _: None
+) -> bytes:
     """The body of an answer, bounded. Malformed past MAX_ANSWER_SIZE."""
-    received: list[bytes] = []
+    chunks_read: list[bytes] = []
     size = 0
     async with _chunks(response) as chunks:
         async for chunk in chunks:
             size += len(chunk)
             if size > MAX_ANSWER_SIZE:
                 raise Malformed(f"an answer of over {MAX_ANSWER_SIZE} bytes")
-            received.append(chunk)
-    return b"".join(received)
+            chunks_read.append(chunk)
+            received(size)
+    return b"".join(chunks_read)
 
 
 def _detail_of(error: CosError | None) -> str:

@@ -98,15 +98,6 @@ async def test_deadline_ends_an_attempt_that_hangs() -> None:
     assert trio.current_time() - started == pytest.approx(5)
 
 
-async def test_deadline_grows_with_the_body() -> None:
-    transport = ScriptedTransport(Reply(wait_s=20, headers={"etag": '"e"'}))
-    body = [bytes(1 << 20)]  # 16 s at the slowest pace
-    client = client_of(transport, configured(timeout_s=5))
-    await client.put_object(KEY, body, properties=PLAIN)
-    with pytest.raises(DeadlineExceeded):
-        await client.put_object(KEY, [b"x"], properties=PLAIN)
-
-
 async def test_deadline_counts_from_the_operations_turn() -> None:
     transport = ScriptedTransport(Reply(wait_s=4, headers={"etag": '"e"'}))
     client = client_of(transport, configured(timeout_s=5, connections=1))

@@ -1,0 +1,53 @@
+"""A request as an operation wants it and the answer as it is read: values, no I/O."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+
+from cosfs.cos.endpoint import Endpoint
+from cosfs.cos.model import Body
+
+
+class Lane(StrEnum):
+    """The requests that wait for each other; each lane has a limit of its own."""
+
+    METADATA = "metadata"
+    DATA = "data"  # carries an object's bytes
+    MERGE = "merge"  # copies and completions, which may take COS minutes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """A request before it is signed. Header names are in lower case.
+
+    *operation* is COS's name for it. *must_try*: a program has been told already that it is done,
+    so it is not given up before it was tried.
+    """
+
+    operation: str
+    method: str
+    endpoint: Endpoint
+    key: str = ""
+    query: tuple[tuple[str, str], ...] = ()  # the sub-resource first: COS routes by it
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Body = ()
+    lane: Lane = Lane.METADATA
+    must_try: bool = False
+
+    @property
+    def size(self) -> int:
+        return sum(map(len, self.body))
+
+    @property
+    def is_patient(self) -> bool:
+        """Whether somebody is in the middle of a file: it outlives an outage of a minute."""
+        return self.must_try or self.lane is not Lane.METADATA
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """A 2xx answer, read whole."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes

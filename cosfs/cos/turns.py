@@ -1,0 +1,93 @@
+"""Whose turn it is: how many requests of each lane are in flight, and who waits for how long.
+
+Invariant: nobody waits for ever for a server that does not answer. While it is away, requests
+about names are refused at once, but for one in a while that tries whether it is back; the others
+wait for their turn, for as long as they would try.
+"""
+
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from math import inf
+
+import trio
+
+from cosfs.cos.exchange import Lane, Request
+from cosfs.cos.health import ServiceHealth
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Turn:
+    """Since when the operation's time counts, and for how long it may be silent as a probe."""
+
+    since: float
+    probe_s: float | None = None
+
+
+@dataclass(slots=True, eq=False)
+class _Waiter:
+    request: Request
+    queued: float
+    patience_s: float
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+
+class Turns:
+    """Hands out places in lanes; lanes never wait for each other."""
+
+    def __init__(self, health: ServiceHealth, limits: Mapping[Lane, int]) -> None:
+        self._health = health
+        self._limiters = {lane: trio.CapacityLimiter(limit) for lane, limit in limits.items()}
+        self._waiting: set[_Waiter] = set()
+        health.on_change = self._reconsider
+
+    @asynccontextmanager
+    async def turn(self, request: Request, patience_s: float) -> AsyncIterator[Turn]:
+        """A place in *request*'s lane. Raises ServiceAway."""
+        probe_s = self._admit(request)
+        queued = trio.current_time()
+        limiter = self._limiters[request.lane]
+        try:
+            limiter.acquire_nowait()
+        except trio.WouldBlock:
+            await self._wait(limiter, _Waiter(request, queued, patience_s))
+        try:
+            # Where nothing is answered, waiting and trying are the same to whoever called.
+            began = queued if self._health.is_away else trio.current_time()
+            yield Turn(since=max(began, self._silent_since()), probe_s=probe_s)
+        finally:
+            limiter.release()
+
+    def _admit(self, request: Request) -> float | None:
+        if not self._health.is_away or request.is_patient:
+            return None
+        probe_s = self._health.probe_s()
+        if probe_s is None:
+            raise self._health.refusal(request.operation, request.key)
+        return probe_s
+
+    async def _wait(self, limiter: trio.CapacityLimiter, waiter: _Waiter) -> None:
+        waiter.scope.deadline = self._end_of(waiter)
+        self._waiting.add(waiter)
+        try:
+            with waiter.scope:
+                await limiter.acquire()
+        finally:
+            self._waiting.remove(waiter)
+        if waiter.scope.cancelled_caught:
+            raise self._health.refusal(waiter.request.operation, waiter.request.key)
+
+    def _reconsider(self) -> None:
+        """The service has gone or come back."""
+        for waiter in self._waiting:
+            waiter.scope.deadline = self._end_of(waiter)
+
+    def _end_of(self, waiter: _Waiter) -> float:
+        if not self._health.is_away:
+            return inf
+        if not waiter.request.is_patient:
+            return -inf
+        return max(waiter.queued, self._silent_since()) + waiter.patience_s
+
+    def _silent_since(self) -> float:
+        return self._health.silent_since if self._health.is_away else -inf
