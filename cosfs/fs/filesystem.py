@@ -13,7 +13,7 @@ from typing import Final
 import trio
 
 from cosfs.cos.model import MIN_PART_SIZE, ByteRange
-from cosfs.errors import CosfsError, FilesLost, IsADirectory, NotADirectory
+from cosfs.errors import CosfsError, FilesLost, IsADirectory, NotADirectory, StaleFile
 from cosfs.fs.handles import DirectoryHandle, FileHandle
 from cosfs.fs.lateattributes import LateAttributes
 from cosfs.fs.openfile import OpenFile
@@ -65,7 +65,12 @@ class Filesystem:
         return node
 
     async def attributes(self, node: Node) -> Attributes:
-        """The attributes as they are now; asks COS when they are too old."""
+        """The attributes as they are now; asks COS when they are too old.
+
+        Nobody waits for the root's: a mountpoint answers although COS does not.
+        """
+        if node is self.namespace.inodes.root and self.namespace.root_is_old:
+            self._engines.nursery.start_soon(self._load_root_or_log)
         await self.namespace.refresh(node)
         return self.known_attributes(node)
 
@@ -98,6 +103,9 @@ class Filesystem:
         """Open a file, as COS has it now (close-to-open). Raises NoSuchEntry if it is gone."""
         if node.is_directory:
             raise IsADirectory(f"{node.name!r} is a directory")
+        if node.unlinked and not self._is_open(node):
+            # The kernel remembers a name for a while. Told ESTALE, it looks the name up again.
+            raise StaleFile(f"{node.name!r} is gone")
         recent = trio.current_time() - node.checked < _JUST_CHECKED_S
         recent &= self._looked_up is node
         self._looked_up = None
@@ -297,9 +305,13 @@ class Filesystem:
         fair = config.memory // 2 // max(1, len(self._handles))
         return min(config.read_ahead, max(fair, BLOCK_SIZE))
 
+    def _is_open(self, node: Node) -> bool:
+        file = self._files.get(node)
+        return file is not None and not file.ended
+
     def _hold(self, node: Node) -> OpenFile:
         file = self._files.get(node)
-        if file is None:
+        if file is None or file.ended:
             file = self._files[node] = OpenFile(self._engines, node)
         file.handles += 1
         self.namespace.inodes.pin(node)
@@ -327,6 +339,13 @@ class Filesystem:
             bug = None if isinstance(error, CosfsError) else error
             _log.error("file lost name=%s error=%s", file.node.name, error, exc_info=bug)
             self._lost.append(file.node.name)
+
+    async def _load_root_or_log(self) -> None:
+        try:
+            await self.namespace.load_root()
+        except Exception as error:  # noqa: BLE001 - what is known of the root stays
+            bug = None if isinstance(error, CosfsError) else error
+            _log.info("root not seen error=%s", error, exc_info=bug)
 
     async def _truncate(self, node: Node, size: int) -> None:
         if node.is_directory:
@@ -397,8 +416,13 @@ class Filesystem:
             self._engines.nursery.start_soon(self._relieve_or_log, file)
 
     async def _relieve_or_log(self, file: OpenFile) -> None:
+        if file.ended:
+            return
+        self._hold(file.node)
         try:
             await file.relieve()
         except Exception as error:  # noqa: BLE001 - the file's next call tells its user
             bug = None if isinstance(error, CosfsError) else error
             _log.warning("file not relieved name=%s error=%s", file.node.name, error, exc_info=bug)
+        finally:
+            await self._let_go(file)

@@ -55,6 +55,7 @@ class OpenFile:
         self.handles = 0
         self.content: FileContent | None = None
         self.failed = False  # the last commit failed, and whoever asked for it knows
+        self.ended = False  # by ``discard``
         self._engines = engines
         self._lock = trio.Lock()
         self._store = FileStore(engines, node)
@@ -248,16 +249,23 @@ class OpenFile:
             self.changed_here()
 
     async def discard(self) -> None:
-        """Forget what is not stored, and what only the handles could reach."""
+        """Forget what is not stored, and what only the handles could reach.
+
+        Nothing happens if somebody has opened the file meanwhile. Whoever does from then on gets
+        another OpenFile: this one may take a while to end on COS.
+        """
         async with self._turn():
-            await self._store.end_upload()
-            await self._store.forget_hidden()
+            if self.handles:
+                return
+            self.ended = True
             if self.content is not None:
                 self._forget_content()
                 self.node.checked = NEVER
             if self.node.pending and not self.node.unlinked:
                 # The name alone: an object that has it on COS is not this file.
                 self._engines.namespace.inodes.unlink(self.node)
+        await self._store.end_upload()
+        await self._store.forget_hidden()
 
     async def relieve(self) -> None:
         """Store the file as it is, to free the memory of bytes too scattered to make a part."""

@@ -8,9 +8,10 @@ import errno
 import functools
 import logging
 from collections.abc import Callable, Coroutine
-from typing import Concatenate, Final, ParamSpec, TypeVar
+from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 import pyfuse3
+import trio
 
 from cosfs import errors
 
@@ -74,6 +75,29 @@ def handler(function: Handler[Self, Arguments, Answer]) -> Handler[Self, Argumen
             raise _as_fuse_error(function.__name__, error) from error
 
     return bounded
+
+
+class Impatient(Protocol):
+    """Whose ``query`` handlers end within *timeout_s* seconds."""
+
+    timeout_s: float
+
+
+Asker = TypeVar("Asker", bound=Impatient)
+
+
+def query(function: Handler[Asker, Arguments, Answer]) -> Handler[Asker, Arguments, Answer]:
+    """A handler that changes nothing: it may take several requests, but not more time than one."""
+
+    @functools.wraps(function)
+    async def limited(self: Asker, /, *args: Arguments.args, **kwargs: Arguments.kwargs) -> Answer:
+        with trio.move_on_after(self.timeout_s):
+            return await function(self, *args, **kwargs)
+        raise errors.DeadlineExceeded(
+            f"not done within {self.timeout_s:g} s", operation=function.__name__
+        )
+
+    return handler(limited)
 
 
 def notification(function: Handler[Self, Arguments, None]) -> Handler[Self, Arguments, None]:

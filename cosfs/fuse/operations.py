@@ -29,7 +29,7 @@ from cosfs.cos.model import MAX_OBJECT_SIZE
 from cosfs.errors import InvalidArgument, NotPermitted, UnencodableName
 from cosfs.fs.filesystem import PATH_MAX, Filesystem
 from cosfs.fs.handles import FileHandle
-from cosfs.fuse.errnos import handler, notification
+from cosfs.fuse.errnos import handler, notification, query
 from cosfs.namespace.attributes import AttributeChange, Attributes, new_attributes
 from cosfs.namespace.inodes import Node
 
@@ -47,11 +47,12 @@ class Operations(pyfuse3.Operations):
 
     supports_dot_lookup = False
 
-    def __init__(self, filesystem: Filesystem) -> None:
+    def __init__(self, filesystem: Filesystem, *, timeout_s: float) -> None:
         super().__init__()
+        self.timeout_s = timeout_s
         self._fs = filesystem
 
-    @handler
+    @query
     async def lookup(
         self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext
     ) -> EntryAttributes:
@@ -63,7 +64,7 @@ class Operations(pyfuse3.Operations):
         for inode, count in inode_list:
             self._fs.namespace.inodes.forget(inode, count)
 
-    @handler
+    @query
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
         node = self._fs.node(inode)
         await self._fs.attributes(node)
@@ -90,7 +91,7 @@ class Operations(pyfuse3.Operations):
         await self._fs.set_attributes(node, change, size=size)
         return self._entry(node)
 
-    @handler
+    @query
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
         return FileNameT(await self._fs.read_link(self._fs.node(inode)))
 

@@ -43,7 +43,8 @@ class FuseSession:
         """Mount; requests queue up in the kernel until ``serve``. Raises MountFailed."""
         mountpoint = self._config.mountpoint
         with_xattrs = self._config.attributes.xattrs
-        operations = (XattrOperations if with_xattrs else Operations)(filesystem)
+        kind = XattrOperations if with_xattrs else Operations
+        operations = kind(filesystem, timeout_s=self._config.service.timeout_s)
         try:
             pyfuse3.init(operations, str(mountpoint), self._options())
         except RuntimeError as error:

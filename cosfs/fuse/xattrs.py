@@ -11,15 +11,15 @@ from pyfuse3 import InodeT, RequestContext, XAttrNameT
 
 from cosfs.fs.extended import ExtendedAttributes
 from cosfs.fs.filesystem import Filesystem
-from cosfs.fuse.errnos import handler
+from cosfs.fuse.errnos import handler, query
 from cosfs.fuse.operations import Operations
 
 
 class XattrOperations(Operations):
     """Operations, with extended attributes."""
 
-    def __init__(self, filesystem: Filesystem) -> None:
-        super().__init__(filesystem)
+    def __init__(self, filesystem: Filesystem, *, timeout_s: float) -> None:
+        super().__init__(filesystem, timeout_s=timeout_s)
         self._extended = ExtendedAttributes(filesystem)
 
     @handler
@@ -28,11 +28,11 @@ class XattrOperations(Operations):
     ) -> None:
         await self._extended.set(self._fs.node(inode), name, value)
 
-    @handler
+    @query
     async def getxattr(self, inode: InodeT, name: XAttrNameT, ctx: RequestContext) -> bytes:
         return await self._extended.get(self._fs.node(inode), name)
 
-    @handler
+    @query
     async def listxattr(self, inode: InodeT, ctx: RequestContext) -> Sequence[XAttrNameT]:
         names = await self._extended.names(self._fs.node(inode))
         return [XAttrNameT(name) for name in names]

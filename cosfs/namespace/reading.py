@@ -70,6 +70,11 @@ class NamespaceReader:
         """A new key for what has no name any more but is still in use."""
         return checked_key(f"{self._prefix}{HIDDEN_DIRECTORY}/{secrets.token_hex(16)}")
 
+    @property
+    def root_is_old(self) -> bool:
+        """Whether ``load_root`` may find something new; the root of a bucket has no object."""
+        return bool(self._prefix) and not self._is_fresh(self.inodes.root)
+
     async def load_root(self) -> None:
         """Take the root's attributes from its marker, if there is one that may be read."""
         root = self.inodes.root
@@ -102,10 +107,12 @@ class NamespaceReader:
     async def refresh(self, node: Node, *, force: bool = False) -> None:
         """Make the attributes as old as the time to live at most; *force*: as of now.
 
-        Pending, dirty and unlinked nodes are left alone. Raises NoSuchEntry if it is gone.
+        Pending, dirty and unlinked nodes are left alone, and so is the root: ``load_root`` is for
+        that. Raises NoSuchEntry if it is gone.
         """
         if node is self.inodes.root:
-            return await self._refresh_root(force=force)
+            node.checked = trio.current_time()
+            return None
         while not node.unlinked and (force or not self._is_fresh(node)):
             if node.pending or node.dirty:
                 return None
@@ -156,12 +163,6 @@ class NamespaceReader:
 
     def _is_settled(self, node: Node) -> bool:
         return node.pending or node.dirty or self._is_fresh(node)
-
-    async def _refresh_root(self, *, force: bool) -> None:
-        if self._prefix and (force or not self._is_fresh(self.inodes.root)):
-            await self.load_root()
-        else:
-            self.inodes.root.checked = trio.current_time()
 
     async def _reload(self, node: Node, *, force: bool) -> Found | None:
         key = self.key_of(node)

@@ -7,7 +7,8 @@ import trio
 import trio.testing
 
 from cosfs.emulator.faults import Fault
-from cosfs.errors import AccessDenied, CosfsError, UploadFailed
+from cosfs.errors import AccessDenied, CosfsError, StaleFile, UploadFailed
+from cosfs.fs.handles import FileHandle
 from cosfs.namespace.attributes import AttributeChange
 from tests.support.engines import (
     PART,
@@ -138,3 +139,50 @@ async def test_open_that_cannot_truncate_leaves_no_handle(files: Files) -> None:
     await files.close(again)
 
     assert files.stored("f") == b"next"
+
+
+async def test_name_of_a_failed_new_file_is_free_while_its_upload_ends(files: Files) -> None:
+    """What was written through the old node would have no key to be stored at, and nobody told."""
+    handle = files.create("f")
+    node = handle.file.node
+    await fail_to_store(files, handle)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(files.fs.release, handle)
+        await trio.testing.wait_all_tasks_blocked()
+
+        with pytest.raises(StaleFile):  # the kernel may remember the node's name for a while
+            await files.fs.open(node, writable=True, pid=1)
+        again = files.create("f")
+        await again.file.write(0, b"next")
+        await files.close(again)
+
+        assert asked(files.api, "AbortMultipartUpload")
+        assert files.stored("f") == b"next"
+    assert unfinished_uploads(files.api) == []
+    assert files.memory.used == 0
+
+
+async def test_file_is_whole_again_while_its_failed_upload_ends(files: Files) -> None:
+    await files.put("f", b"old")
+    handle = await files.open("f")
+    await fail_to_store(files, handle)
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(files.fs.release, handle)
+        await trio.testing.wait_all_tasks_blocked()
+
+        again = await files.open("f")
+        assert await files.fs.read(again, 0, 10) == b"old"
+        await again.file.write(3, b"er")
+        await files.close(again)
+
+        assert files.stored("f") == b"older"
+    assert unfinished_uploads(files.api) == []
+
+
+async def fail_to_store(files: Files, handle: FileHandle) -> None:
+    """Leave *handle* with a failed upload that takes long to abort."""
+    await handle.file.write(0, some_bytes(2 * PART))
+    files.api.faults.set([Fault(operation="UploadPart", status=403, code="AccessDenied")])
+    with pytest.raises(CosfsError):
+        await files.fs.flush(handle)
+    files.api.faults.set([Fault(operation="AbortMultipartUpload", delay=10)])

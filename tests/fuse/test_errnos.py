@@ -5,9 +5,10 @@ import logging
 
 import pyfuse3
 import pytest
+import trio
 
 from cosfs import errors
-from cosfs.fuse.errnos import errno_for, handler, notification
+from cosfs.fuse.errnos import errno_for, handler, notification, query
 
 # A decision for every class of errors.py; None: it cannot come out of a handler.
 EXPECTED: dict[type[errors.CosfsError], int | None] = {
@@ -35,6 +36,7 @@ EXPECTED: dict[type[errors.CosfsError], int | None] = {
     errors.ServiceBusy: errno.EIO,
     errors.TransportError: errno.EIO,
     errors.DeadlineExceeded: errno.ETIMEDOUT,
+    errors.ServiceAway: errno.ETIMEDOUT,
     errors.ProtocolError: errno.EIO,
     errors.IntegrityError: errno.EIO,
     errors.UploadFailed: errno.EIO,
@@ -59,6 +61,8 @@ EXPECTED: dict[type[errors.CosfsError], int | None] = {
 class Handlers:
     """Handlers that end as they are told."""
 
+    timeout_s = 10.0
+
     def __init__(self, error: BaseException | None = None) -> None:
         self._error = error
 
@@ -67,6 +71,11 @@ class Handlers:
         if self._error is not None:
             raise self._error
         return bytes(size)
+
+    @query
+    async def lookup(self, seconds: float) -> str:
+        await trio.sleep(seconds)
+        return "found"
 
     @notification
     async def forget(self) -> None:
@@ -163,6 +172,19 @@ async def test_error_of_the_service_is_one_line_without_traceback(
     assert await errno_from(make(errors.AccessDenied)) == errno.EACCES
     assert len(caplog.text.splitlines()) == 1
     assert "GET Object" in caplog.text
+
+
+async def test_query_has_the_timeout_for_all_its_requests(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    assert await Handlers().lookup(9) == "found"
+    began = autojump_clock.current_time()
+
+    with pytest.raises(pyfuse3.FUSEError) as caught:
+        await Handlers().lookup(11)
+
+    assert caught.value.errno == errno.ETIMEDOUT
+    assert autojump_clock.current_time() - began == pytest.approx(10)
 
 
 async def test_notification_lets_nothing_out(caplog: pytest.LogCaptureFixture) -> None:

@@ -1,7 +1,7 @@
 """The engines and the filesystem on an emulator in memory, without FUSE and without sockets."""
 
 import stat
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -128,9 +128,12 @@ class Files:
         finally:
             await self.fs.release(handle)
 
-    async def put(self, key: str, content: bytes) -> None:
+    async def put(
+        self, key: str, content: bytes, metadata: Mapping[str, str] | None = None
+    ) -> None:
         """Store an object as another program would, outside the request log."""
-        await self.client.put_object(Key(key), [content], properties=PLAIN)
+        properties = ObjectProperties(metadata=metadata or {})
+        await self.client.put_object(Key(key), [content], properties=properties)
         self.api.requests.clear()
 
     def stored(self, key: str) -> bytes | None:
@@ -153,13 +156,14 @@ async def opened_files(
     *,
     still_held: Callable[[int, int], bool] = nothing_else_held,
     journal: UploadJournal | None = None,
+    prefix: str = "",
 ) -> AsyncIterator[Files]:
     """A filesystem whose tasks are cancelled when the block ends, as a mount's are."""
     journal = journal or UploadJournal(None)
     async with opened_client(api) as client, trio.open_nursery() as nursery:
         codec = AttributeCodec(AttributeConfig(), default_uid=1000, default_gid=100)
         namespace = Namespace(
-            client, codec, prefix="", ttl_s=5.0, copy=partial(copy_object, client, journal)
+            client, codec, prefix=prefix, ttl_s=5.0, copy=partial(copy_object, client, journal)
         )
         memory = MemoryLimiter(config.memory)
         engines = Engines(

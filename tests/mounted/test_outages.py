@@ -1,0 +1,123 @@
+"""COS is away: every call ends in time, what can be saved is, and the next file works.
+
+A stopped emulator is a black hole: the kernel goes on accepting connections and bytes for it.
+"""
+
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.mounted.programs import attempt, content, digest, eventually, run
+from tests.support.emulated import EmulatorProcess, emulator_process
+from tests.support.mounted import Mounted, mounted
+from tests.support.sdk import Sdk
+
+MIB = 1 << 20
+TIMEOUT_S = 3
+SLACK_S = 1.5  # a busy machine, and the programs themselves
+
+
+@pytest.fixture
+def emulator() -> Iterator[EmulatorProcess]:
+    with emulator_process() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def mount(emulator: EmulatorProcess) -> Iterator[Mounted]:
+    options = ["--part-size", "1M", "--timeout", str(TIMEOUT_S), "--metadata-ttl", "0"]
+    with mounted(emulator, options=options) as mount:
+        yield mount
+
+
+@contextmanager
+def away(emulator: EmulatorProcess) -> Iterator[None]:
+    emulator.process.send_signal(signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        emulator.process.send_signal(signal.SIGCONT)
+
+
+def seconds(*command: str | Path) -> float:
+    """For how long a program runs that is told that the time is up."""
+    began = time.monotonic()
+    done = attempt(*command)
+    assert "timed out" in done.stderr, done
+    return time.monotonic() - began
+
+
+COMMANDS = {
+    "ls": "ls {}",
+    "stat": "stat {}/f",
+    "cat": "cat {}/f",
+    "cp": "cp /etc/passwd {}/new",
+    "echo": "echo x > {}/new",
+    "mkdir": "mkdir {}/new",
+    "rm": "rm {}/f",
+    "mv": "mv {}/f {}/g",
+    "ls -l": "ls -l {}/d",
+}
+
+
+def test_every_call_ends_in_time_and_then_fails_fast(
+    emulator: EmulatorProcess, mount: Mounted
+) -> None:
+    sdk = Sdk(emulator.port)
+    sdk.put("f", b"old")
+    sdk.put("d/f", b"old")
+    commands = [text.replace("{}", str(mount.path)) for text in COMMANDS.values()]
+    with away(emulator):
+        took_s = [seconds("bash", "-c", command) for command in commands]
+        began = time.monotonic()
+        run("df", mount.path)
+        run("stat", mount.path)
+        at_once_s = time.monotonic() - began
+
+    assert max(took_s) < TIMEOUT_S + SLACK_S
+    assert sum(sorted(took_s)[:5]) < SLACK_S  # most were not even tried
+    assert at_once_s < SLACK_S
+    assert sdk.get("f") == b"old"
+    eventually(lambda: attempt("cp", "/etc/passwd", mount.path / "next").returncode == 0)
+    assert sdk.get("next") == Path("/etc/passwd").read_bytes()
+    mount.unmount()
+
+
+def test_close_ends_in_time_and_says_so(emulator: EmulatorProcess, mount: Mounted) -> None:
+    sdk = Sdk(emulator.port)
+    sdk.put("f", b"old")
+    small, large = (mount.path / "f").open("wb"), (mount.path / "g").open("wb")
+    small.write(b"new")
+    large.write(content(4 * MIB))
+    began = time.monotonic()
+    with away(emulator):
+        for file in (small, large):
+            with pytest.raises(OSError, match="timed out"):
+                file.close()
+        took_s = time.monotonic() - began
+
+    assert took_s < 2 * 2 * TIMEOUT_S + SLACK_S
+    assert sdk.get("f") == b"old"
+    eventually(lambda: attempt("cp", "/etc/passwd", mount.path / "g").returncode == 0)
+    assert sdk.get("g") == Path("/etc/passwd").read_bytes()
+
+
+def test_copy_outlives_an_outage_as_long_as_the_timeout(
+    emulator: EmulatorProcess, mount: Mounted, tmp_path: Path
+) -> None:
+    source = tmp_path / "source"
+    source.write_bytes(content(40 * MIB))
+    emulator.set_faults("operation=UploadPart delay=0.1")
+    copy = subprocess.Popen(["cp", source, mount.path / "f"])
+    eventually(lambda: len(emulator.requests()) > 12)
+
+    with away(emulator):
+        time.sleep(TIMEOUT_S)
+
+    assert copy.wait(timeout=60) == 0
+    assert Sdk(emulator.port).digests("f") == {"": digest(source.read_bytes())}
