@@ -69,6 +69,7 @@ class CosClient(MultipartRequests):
 
         def read(answer: Answer) -> ListingPage:
             page = wire.parse_listing(answer.body)
+            _require_below(prefix, delimiter, page)
             # Code point order is UTF-8 byte order. A marker that stands still lists for ever.
             if page.next_marker is not None and page.next_marker <= marker:
                 raise Malformed(f"next marker {page.next_marker!r} after {marker!r}")
@@ -99,9 +100,18 @@ class CosClient(MultipartRequests):
             headers=xml_headers(body),
             body=(body,),
         )
-        return await self._sender.send(
-            request, lambda answer: wire.parse_delete_failures(answer.body)
-        )
+
+        def read(answer: Answer) -> list[DeleteFailure]:
+            failures = wire.parse_delete_failures(answer.body)
+            # The caller will try these again: nothing but what it asked for may be deleted then.
+            others = {failure.key for failure in failures}.difference(keys)
+            if others:
+                raise Malformed(
+                    f"failures of keys that were not asked for, such as {min(others)!r}"
+                )
+            return failures
+
+        return await self._sender.send(request, read)
 
     async def delete_object(self, key: Key) -> None:
         """Delete *key*; one that is not there counts as deleted."""
@@ -180,3 +190,13 @@ class CosClient(MultipartRequests):
             replace(request, lane=Lane.MERGE),
             lambda answer: wire.parse_copied(answer.body),
         )
+
+
+def _require_below(prefix: str, delimiter: str, page: ListingPage) -> None:
+    """Malformed if *page* shows what is not below *prefix*: its names are made by cutting that."""
+    for listed in page.objects:
+        if not listed.key.startswith(prefix):
+            raise Malformed(f"key {listed.key!r} is not below {prefix!r}")
+    for below in page.prefixes:
+        if below == prefix or not below.startswith(prefix) or not below.endswith(delimiter):
+            raise Malformed(f"prefix {below!r} is none of {prefix!r}")

@@ -217,9 +217,9 @@ def _from_sections(path: Path, text: str) -> Credentials | None:
     parser = configparser.ConfigParser(interpolation=None, default_section="default")
     try:
         parser.read_string(text)
-    except configparser.Error as error:
-        # The parser's own message quotes the line, which may hold a secret.
-        raise ConfigError(f"credentials file {path}: not an INI file") from error
+    except configparser.Error:
+        # The parser's own message quotes the line, which may hold a secret: not even as a cause.
+        raise ConfigError(f"credentials file {path}: not an INI file") from None
     for section in (parser.defaults(), *(dict(parser[name]) for name in parser.sections())):
         secret_id = section.get("secret_id") or section.get("access_id")
         secret_key = section.get("secret_key")

@@ -24,6 +24,7 @@ from cosfs.errors import (
     ServiceError,
 )
 
+REQUEST_ID: Final = "x-cos-request-id"
 CLOCK_SKEWED: Final = "RequestTimeTooSkewed"
 REQUEST_EXPIRED: Final = "Request has expired"  # COS spells this "code" with spaces
 
@@ -63,6 +64,7 @@ _BY_STATUS: Final[Mapping[int, type[ServiceError]]] = {
     451: QuotaExceeded,
     501: ServiceError,  # COS cannot do it; asking again does not help
 }
+_MOST_SHOWN: Final = 300  # characters of a message
 # COS, "403 troubleshooting": these come as AccessDenied too, with the words in the message.
 _REASONS_OF_DENIAL: Final = (
     "InvalidAccessKeyId",
@@ -78,7 +80,7 @@ def service_error(
     status: int, headers: Mapping[str, str], body: bytes, *, operation: str, key: str = ""
 ) -> ServiceError:
     """The error of an answer whose header names are in lower case."""
-    code, message, request_id = error_of(body) or ("", "", "")
+    code, message, request_id = map(_printable, error_of(body) or ("", "", ""))
     code = _reason(code, message)
     detail = message or _unexplained(status, headers)
     error = _class_of(status, code, is_object=bool(key))(
@@ -87,11 +89,21 @@ def service_error(
         key=key,
         status=status,
         code=code or "without a code",
-        request_id=headers.get("x-cos-request-id", request_id),
+        request_id=_printable(headers.get(REQUEST_ID, request_id)),
     )
     if isinstance(error, ServiceBusy):
         error.retry_after_s = _seconds(headers.get("retry-after", ""))
     return error
+
+
+def is_busy(status: int) -> bool:
+    """Whether a status says that trying again later may help, whoever answered."""
+    return status == 429 or status >= 500
+
+
+def _printable(text: str) -> str:
+    """What may go into a line of a log: of a server that we do not know, it may hold anything."""
+    return "".join(char if char.isprintable() else "?" for char in text[:_MOST_SHOWN])
 
 
 def _reason(code: str, message: str) -> str:
@@ -113,7 +125,7 @@ def _class_of(status: int, code: str, *, is_object: bool) -> type[ServiceError]:
 def _unexplained(status: int, headers: Mapping[str, str]) -> str:
     if 300 <= status < 400 and "location" in headers:
         return f"redirected to {headers['location'][:200]!r}; is the endpoint right?"
-    if "x-cos-request-id" not in headers:
+    if REQUEST_ID not in headers:
         return f"answered {status}, not by COS; is the endpoint right?"
     return f"answered {status}"
 

@@ -20,7 +20,13 @@ from cosfs.cos.credentials import Credentials, CredentialsProvider
 from cosfs.cos.download import Download, Truncated
 from cosfs.cos.endpoint import Endpoint
 from cosfs.cos.exchange import Answer, Lane, Request
-from cosfs.cos.failures import CLOCK_SKEWED, REQUEST_EXPIRED, service_error
+from cosfs.cos.failures import (
+    CLOCK_SKEWED,
+    REQUEST_EXPIRED,
+    REQUEST_ID,
+    is_busy,
+    service_error,
+)
 from cosfs.cos.health import ServiceHealth
 from cosfs.cos.model import Body
 from cosfs.cos.patience import INACTIVITY_S, MERGE_S, OperationTime, body_allowance_s
@@ -33,7 +39,7 @@ from cosfs.errors import CosError, DeadlineExceeded, ProtocolError, ServiceError
 METADATA_REQUESTS: Final = 16  # in flight; enough to hide a round trip in `ls -l`
 MERGE_REQUESTS: Final = 16  # in flight; COS works on them, we only wait
 SHORTEST_TRY_S: Final = 0.5  # with less time left, another attempt would hardly be answered
-MAX_ANSWER_SIZE: Final = 16 << 20  # a full listing page has under 4 MiB; more is no COS
+MAX_ANSWER_SIZE: Final = 8 << 20  # a full listing page has under 4 MiB; more is no COS
 _EARLY_S: Final = 60  # the clocks of client and server differ; so does Tencent's SDK
 _WINDOW_S: Final = 3600
 _REUSE_S: Final = 600  # a signing key is made once in ten minutes, not for every request
@@ -64,6 +70,7 @@ class Sender:
         self._credentials = credentials
         self._transport = transport
         self._signer = _Signer(now)
+        self._names_itself = False  # the service, in its answers
         self.health = ServiceHealth(url, timeout_s=config.timeout_s, now=now)
         limits = {
             Lane.METADATA: METADATA_REQUESTS,
@@ -186,10 +193,11 @@ class Sender:
         outgoing = self._outgoing(request, headers or request.headers, credentials, time.sent)
         try:
             response = await self._transport.handle_async_request(outgoing)
-            self.health.answered()
-            time.answered()
             assert isinstance(response.stream, httpx.AsyncByteStream)
             try:
+                self._require_cos(response)
+                self.health.answered()
+                time.answered()
                 if not 200 <= response.status_code < 300:
                     raise await self._refused(response, request, offset_s)
                 yield response
@@ -210,6 +218,21 @@ class Sender:
             response.status_code,
             (trio.current_time() - started) * 1e3,
         )
+
+    def _require_cos(self, response: httpx.Response) -> None:
+        """Refuse what a proxy or a portal on the way says of objects that it does not have.
+
+        COS names itself in every answer. Another 404 would be taken for an object that is gone,
+        another 200 for one that is stored. Servers that never name themselves are believed.
+        """
+        if REQUEST_ID in response.headers:
+            self._names_itself = True
+        elif self._names_itself and not is_busy(response.status_code):
+            location = response.headers.get("location", "")
+            detail = f", to {location[:200]!r}" if location else ""
+            raise httpx.RemoteProtocolError(
+                f"answered {response.status_code}{detail}, but not by COS"
+            )
 
     async def _refused(
         self, response: httpx.Response, request: Request, offset_s: float

@@ -125,8 +125,17 @@ class _Body(httpx.AsyncByteStream):
         if close is not None:
             with trio.CancelScope(shield=True):
                 await close()
-        if self._connection.is_idle():
+        if self._connection.is_idle() and not _has_unread(self._connection):
             self._kept.append(self._connection)
+        else:
+            await self._connection.aclose()
+
+
+def _has_unread(connection: httpcore.AsyncHTTPConnection) -> bool:
+    """Whether more came than an answer: it would be taken for the answer to the next request."""
+    http11 = getattr(connection, "_connection", None)  # httpcore does not tell
+    state = getattr(http11, "_h11_state", None)
+    return state is None or bool(state.trailing_data[0])
 
 
 class _Network(httpcore.AsyncNetworkBackend):

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 from xml.sax.saxutils import escape
 
 from cosfs.cos.model import (
+    MAX_PARTS,
     BucketInfo,
     DeleteFailure,
     ETag,
@@ -27,6 +28,10 @@ from cosfs.cos.model import (
 )
 
 _MAX_CRC64: Final = (1 << 64) - 1
+_MAX_SIZE: Final = 1 << 50  # bytes; COS holds 48.8 TB an object, and more than this is no size
+# A full page of a listing has 23 thousand. More would take hundreds of times the answer's memory.
+_MAX_TAGS: Final = 200_000
+_MAX_UPLOAD_ID: Final = 1024  # characters; COS's have 74
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 # Initiate and Complete repeat the key as it is, also when XML 1.0 cannot hold its characters.
 _ILLEGAL_BYTES: Final = bytes(byte for byte in range(0x20) if byte not in b"\t\n\r")
@@ -80,7 +85,7 @@ def parse_delete_failures(body: bytes) -> list[DeleteFailure]:
 
 
 def parse_initiated(body: bytes) -> UploadId:
-    return UploadId(_required(_root(body, "InitiateMultipartUploadResult"), "UploadId"))
+    return _upload_id(_root(body, "InitiateMultipartUploadResult"))
 
 
 def parse_copied(body: bytes) -> StoredObject:
@@ -103,14 +108,14 @@ def parse_parts(body: bytes) -> tuple[list[Part], int | None]:
     root = _root(body, "ListPartsResult")
     parts = [
         Part(
-            number=_number(part, "PartNumber"),
-            size=_number(part, "Size"),
+            number=_part_number(part, "PartNumber"),
+            size=parse_size(_text(part, "Size"), "Size"),
             etag=parse_etag(_required(part, "ETag")),
             crc64=None,
         )
         for part in _children(root, "Part")
     ]
-    return parts, _number(root, "NextPartNumberMarker") if _is_truncated(root) else None
+    return parts, _part_number(root, "NextPartNumberMarker") if _is_truncated(root) else None
 
 
 def parse_uploads(body: bytes) -> tuple[list[PendingUpload], tuple[str, str] | None]:
@@ -119,7 +124,7 @@ def parse_uploads(body: bytes) -> tuple[list[PendingUpload], tuple[str, str] | N
     uploads = [
         PendingUpload(
             key=Key(unquote(_required(upload, "Key"))),
-            upload_id=UploadId(_required(upload, "UploadId")),
+            upload_id=_upload_id(upload),
             initiated_ns=parse_time(_required(upload, "Initiated")),
             storage_class=_text(upload, "StorageClass").upper(),
         )
@@ -166,7 +171,7 @@ def parse_crc64(text: str) -> int | None:
 
 
 def parse_size(text: str, what: str) -> int:
-    return _unsigned(text, what, limit=1 << 63)
+    return _unsigned(text, what, limit=_MAX_SIZE)
 
 
 def parse_time(text: str) -> int:
@@ -185,7 +190,7 @@ def _parse_spelled_time(text: str) -> datetime:
     try:
         return parsedate_to_datetime(text)
     except (ValueError, TypeError, IndexError, OverflowError) as error:
-        raise Malformed(f"time {text!r}") from error
+        raise Malformed(f"time {text[:80]!r}") from error
 
 
 def _listed(contents: ET.Element) -> ListedObject:
@@ -208,6 +213,8 @@ def _parse(body: bytes) -> ET.Element:
     # which a document type would go unseen.
     if b"<!DOCTYPE" in body or b"\0" in body:
         raise Malformed("XML with a document type")
+    if body.count(b"<") > _MAX_TAGS:
+        raise Malformed(f"XML with over {_MAX_TAGS} tags")
     try:
         # White space comes before a slow Complete's answer.
         return ET.fromstring(body.strip().translate(None, _ILLEGAL_BYTES))  # noqa: S314 - no DTD
@@ -246,8 +253,15 @@ def _required(element: ET.Element, name: str) -> str:
     return text
 
 
-def _number(element: ET.Element, name: str) -> int:
-    return _unsigned(_text(element, name), name, limit=1 << 63)
+def _part_number(element: ET.Element, name: str) -> int:
+    return _unsigned(_text(element, name), name, limit=MAX_PARTS)
+
+
+def _upload_id(element: ET.Element) -> UploadId:
+    text = _required(element, "UploadId")
+    if len(text) > _MAX_UPLOAD_ID or not (text.isascii() and text.isprintable()):
+        raise Malformed(f"<UploadId> {text[:80]!r}")
+    return UploadId(text)
 
 
 def _is_truncated(root: ET.Element) -> bool:

@@ -14,7 +14,7 @@ from cosfs.cos.model import (
     ObjectProperties,
     StoredObject,
 )
-from cosfs.errors import PreconditionFailed
+from cosfs.errors import IntegrityError, PreconditionFailed
 from cosfs.transfer.blocks import Version
 from cosfs.transfer.journal import UploadJournal
 from cosfs.transfer.memory import MemoryLimiter
@@ -40,9 +40,10 @@ async def copy_object(
     """
     if source.size <= largest:
         try:
-            return await client.copy_object(
+            stored = await client.copy_object(
                 CopySource(key=source.key, if_match=source.etag), target, properties=properties
             )
+            return _checked(stored, source, target)
         except PreconditionFailed as error:
             if error.attempts == 1 or target != source.key or properties is None:
                 raise
@@ -64,10 +65,21 @@ async def copy_object(
             for span in copy_spans(ByteRange(0, source.size)):
                 session.submit(CopyPart(span))
             session.finish()
-        return await session.complete()
+        return _checked(await session.complete(), source, target)
     except BaseException:
         await session.abort()
         raise
+
+
+def _checked(stored: StoredObject, source: ObjectInfo, target: Key) -> StoredObject:
+    """*stored*; IntegrityError if it is no copy. What was copied may be deleted next."""
+    if None not in (stored.crc64, source.crc64) and stored.crc64 != source.crc64:
+        raise IntegrityError(
+            f"CRC64 {stored.crc64}, but {source.crc64} was copied",
+            operation="PUT Object - Copy",
+            key=target,
+        )
+    return stored
 
 
 async def _copied_before(

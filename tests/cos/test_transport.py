@@ -30,12 +30,17 @@ class Chunks(httpx.AsyncByteStream):
 
 
 async def exchange(
-    transport: httpx.AsyncBaseTransport, url: str, body: bytes = b"", read_s: float = 5.0
+    transport: httpx.AsyncBaseTransport,
+    url: str,
+    body: bytes = b"",
+    *,
+    read_s: float = 5.0,
+    method: str = "PUT",
 ) -> bytes:
     halves = Chunks(body[: len(body) // 2], body[len(body) // 2 :])
     host = httpx.URL(url).netloc.decode()
     request = httpx.Request(
-        "PUT",
+        method,
         url,
         headers={"host": host, "content-length": str(len(body))},
         stream=halves,
@@ -111,6 +116,23 @@ async def test_connection_with_an_unread_answer_is_not_used_again() -> None:
         with pytest.raises(httpx.TimeoutException):
             await exchange(transport, server.url, read_s=0.05)
         assert len(server.connections) == 2
+
+
+@pytest.mark.parametrize("method", ["PUT", "HEAD"])
+async def test_second_answer_to_one_request_is_not_taken_for_the_next(method: str) -> None:
+    async def answer_twice(connection: Connection) -> None:
+        while await connection.request() is not None:
+            size = 0 if method == "HEAD" else 5
+            mine = f"HTTP/1.1 200 X\r\nContent-Length: 5\r\n\r\n{'right'[:size]}"
+            await connection.stream.send_all(
+                mine.encode() + b"HTTP/1.1 200 X\r\nContent-Length: 5\r\n\r\nwrong"
+            )
+
+    expected = b"" if method == "HEAD" else b"right"
+    async with serving(answer_twice) as server, transport_to(server) as transport:
+        for _ in range(3):
+            assert await exchange(transport, server.url, method=method) == expected
+        assert len(server.connections) == 3
 
 
 @pytest.mark.parametrize("tls", [False, True])
