@@ -32,6 +32,7 @@ from cosfs.errors import (
     DeadlineExceeded,
     IntegrityError,
     NoSuchUpload,
+    NotFound,
     ProtocolError,
     TransportError,
 )
@@ -132,7 +133,7 @@ class MultipartRequests(BucketRequests):
             stored = await self._sender.send(request, _completed)
             if crc64 is not None:
                 check_crc64(request.operation, key, sent=crc64, told=stored.crc64)
-        except (NoSuchUpload, AlreadyExists) as error:
+        except (NotFound, AlreadyExists) as error:
             if error.attempts == 1:
                 raise
             return await self._resolve(error, key, size=_size(parts), crc64=crc64)

@@ -35,6 +35,7 @@ from cosfs.emulator.signature import Account, Signed, check
 
 ADMIN_PREFIX: Final = "/-/"
 _WITH_OBJECT_BODY: Final = frozenset({"PutObject", "UploadPart"})
+_CRC64: Final = "x-cos-hash-crc64ecma"
 _LATE_ERRORS: Final = frozenset({"CopyObject", "UploadPartCopy", "CompleteMultipartUpload"})
 
 
@@ -159,6 +160,9 @@ class Api:
             return
         if fault.reset:
             raise Disconnect("reset", reset=True)
+        if fault.stall == 0:
+            await trio.sleep(streams.STALL_S)
+            raise Disconnect("stalled")
         if (fault.status or fault.code) and not fault.error_in_200:
             status = fault.status
             code = fault.code or code_for(status or 500)
@@ -203,6 +207,8 @@ class Api:
                 raise Refusal("MissingContentLength")
             if fault is not None and fault.cut is not None:
                 body = streams.Cut(body, fault.cut, Disconnect("cut"))
+            if fault is not None and fault.stall is not None:
+                body = streams.Stalled(body, fault.stall, Disconnect("stalled"))
             if fault is not None and fault.corrupt:
                 body = streams.Corrupted(body)
         bandwidth = self._bandwidth(fault)
@@ -222,11 +228,11 @@ class Api:
         if fault.lose:
             response.close()
             raise Disconnect("lost")
-        if fault.padding:
-            response.body = streams.Padded(response.body, fault.padding)
-            response.headers.pop("Content-Length", None)
+        response = _changed(response, fault)
         if operation.name in _WITH_OBJECT_BODY:
             return response
+        if fault.stall is not None:
+            response.body = streams.Stalled(response.body, fault.stall, Disconnect("stalled"))
         if fault.corrupt:
             response.body = streams.Corrupted(response.body)
         if fault.cut is not None:
@@ -242,6 +248,8 @@ class Api:
         if exchange.request.method == "HEAD":
             return answer(refusal.status, headers)
         content = _error(exchange, refusal).encode("utf-8", "surrogateescape")
+        if fault is not None and fault.body is not None:
+            content = fault.body.encode()
         return answer(refusal.status, headers, content=content)
 
     def _late_error(self, exchange: _Exchange, operation: Operation, fault: Fault) -> Response:
@@ -291,6 +299,19 @@ class Api:
                 self.requests.clear()
                 return no_content()
         return answer(404)
+
+
+def _changed(response: Response, fault: Fault) -> Response:
+    """The answer with other words than it should have."""
+    if fault.body is not None:
+        response.close()
+        response = answer(response.status, content=fault.body.encode())
+    if fault.wrong_crc64:
+        response.headers[_CRC64] = "1"
+    if fault.padding:
+        response.body = streams.Padded(response.body, fault.padding)
+        response.headers.pop("Content-Length", None)
+    return response
 
 
 def _error(exchange: _Exchange, refusal: Refusal) -> str:

@@ -6,11 +6,13 @@ which      ``operation`` (as in the request log), ``key`` (glob); all if not giv
 when       ``nth`` (that one of the matching requests) | ``every`` (each n-th) |
            ``probability`` (0 to 1, seeded); always if not given; ``times``: at most so often
 answer     ``status``, ``code`` (an error instead of the work), ``retry_after`` (seconds),
-           ``error_in_200`` (Copy and Complete: an <Error> after the 200), ``no_request_id``
+           ``error_in_200`` (Copy and Complete: an <Error> after the 200), ``no_request_id``,
+           ``body`` (this text as the answer's body, such as a proxy's page), ``wrong_crc64``
 time       ``delay`` (seconds before the work), ``bandwidth`` (bytes a second, both ways)
 damage     ``cut`` (end the connection after so many bytes of the object's body, whichever way
            it goes), ``reset`` (end it with RST before the work), ``lose`` (do the work, end it
            before the answer), ``corrupt`` (flip a bit of the first byte of the body on its way),
+           ``stall`` (after so many bytes of a body nothing moves any more; 0 for a black hole),
            ``padding`` (blanks before the answer's document, as COS sends while it is busy)
 
 Of the rules that are due, the first one in order happens; the others are counted nevertheless.
@@ -47,12 +49,15 @@ class Fault:
     retry_after: int | None = None
     error_in_200: bool = False
     no_request_id: bool = False
+    body: str | None = None
+    wrong_crc64: bool = False
     delay: float = 0.0
     bandwidth: float | None = None
     cut: int | None = None
     reset: bool = False
     lose: bool = False
     corrupt: bool = False
+    stall: int | None = None
     padding: int = 0
 
     def __post_init__(self) -> None:
@@ -137,12 +142,15 @@ def parse_fault(line: str) -> Fault:
         retry_after=written.integer("retry_after"),
         error_in_200=written.flag("error_in_200"),
         no_request_id=written.flag("no_request_id"),
+        body=written.texts.get("body"),
+        wrong_crc64=written.flag("wrong_crc64"),
         delay=written.number("delay") or 0.0,
         bandwidth=written.number("bandwidth"),
         cut=written.integer("cut"),
         reset=written.flag("reset"),
         lose=written.flag("lose"),
         corrupt=written.flag("corrupt"),
+        stall=written.integer("stall"),
         padding=written.integer("padding") or 0,
     )
 

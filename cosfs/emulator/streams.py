@@ -13,6 +13,7 @@ import trio
 Buffer = bytes | bytearray | memoryview
 Body = AsyncIterator[Buffer]
 
+STALL_S: Final = 600.0  # no client should wait for so long
 _PACES_PER_SECOND: Final = 20  # a slow body moves in steps of 50 ms
 
 
@@ -83,6 +84,26 @@ class Cut(_Wrapped):
             raise self._end from None
         self._remaining -= len(chunk)
         return chunk
+
+
+class Stalled(_Wrapped):
+    """Lets *size* bytes through, then nothing for ten minutes, then raises *end*."""
+
+    def __init__(self, body: Body, size: int, end: Exception) -> None:
+        super().__init__(body)
+        self._remaining = size
+        self._end = end
+        self._rest = memoryview(b"")
+
+    async def __anext__(self) -> Buffer:
+        if self._remaining == 0:
+            await trio.sleep(STALL_S)
+            raise self._end
+        if not self._rest:
+            self._rest = memoryview(await anext(self._body))
+        piece, self._rest = self._rest[: self._remaining], self._rest[self._remaining :]
+        self._remaining -= len(piece)
+        return piece
 
 
 class Corrupted(_Wrapped):

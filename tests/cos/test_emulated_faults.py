@@ -6,7 +6,15 @@ import trio
 from cosfs.cos.checksum import crc64
 from cosfs.cos.client import CosClient
 from cosfs.cos.model import ByteRange, CopySource, Key
-from cosfs.errors import IntegrityError, NoSuchUpload, PreconditionFailed, ServiceError
+from cosfs.errors import (
+    DeadlineExceeded,
+    IntegrityError,
+    NoSuchUpload,
+    NotFound,
+    PreconditionFailed,
+    ProtocolError,
+    ServiceError,
+)
 from tests.cos.clocks import run_jumping
 from tests.cos.emulation import KEY, PART, PLAIN, content_of, operations, plan, upload_two
 from tests.support.emulated import EmulatedTransport
@@ -26,11 +34,21 @@ pytestmark = pytest.mark.trio(run=run_jumping)
         "operation=PutObject status=409 code=PathConflict times=2",
         "operation=PutObject corrupt times=1",
         "operation=PutObject delay=50 times=1",
+        "operation=PutObject stall=0 times=1",
+        "operation=PutObject stall=3 times=2",
+        "operation=PutObject body= times=1",
+        "operation=PutObject body=<html> times=2",
+        "operation=PutObject wrong_crc64 times=1",
+        "operation=PutObject status=200 body=ok no_request_id times=3",
+        "operation=PutObject status=404 body=<html> no_request_id times=3",
+        "operation=PutObject status=302 no_request_id times=1",
+        "operation=PutObject status=502 body='bad gateway' no_request_id times=3",
     ],
 )
 async def test_put_object_gets_through(
     client: CosClient, transport: EmulatedTransport, rule: str
 ) -> None:
+    await client.head_bucket()  # COS names itself
     plan(transport, rule)
     await client.put_object(KEY, [b"hello ", b"cos"], properties=PLAIN)
     assert operations(transport).count("PutObject") > 1
@@ -69,6 +87,11 @@ async def test_put_object_that_may_not_overwrite_replaces_its_own_damaged_body(
         "operation=GetObject cut=0 times=2",
         "operation=GetObject reset times=1",
         "operation=GetObject status=500 times=2",
+        "operation=GetObject stall=0 times=1",
+        "operation=GetObject stall=3 times=1",
+        "operation=GetObject body=<html> times=1",
+        "operation=GetObject status=404 no_request_id times=2",
+        "operation=GetObject status=416 no_request_id times=1",
     ],
 )
 @pytest.mark.parametrize("span", [None, ByteRange(2, 9)])
@@ -113,6 +136,14 @@ async def test_get_object_replaced_on_the_way_mixes_nothing(
         "operation=CopyObject error_in_200 code=InternalError times=1",
         "operation=CopyObject lose times=1",
         "operation=CopyObject padding=100",
+        "operation=CopyObject body= times=1",
+        "operation=CopyObject body='   ' times=1",
+        "operation=CopyObject body=<html/> times=1",
+        "operation=CopyObject error_in_200 padding=100 times=1",
+        "operation=CopyObject stall=0 times=1",
+        "operation=CopyObject stall=40 times=1",
+        "operation=CopyObject cut=40 times=1",
+        "operation=CopyObject status=404 no_request_id times=1",
     ],
 )
 async def test_copy_object_gets_through(
@@ -141,6 +172,20 @@ async def test_copy_object_tells_an_error_hidden_in_a_200(
         "operation=CompleteMultipartUpload status=503 times=2",
         "operation=CompleteMultipartUpload padding=1000",
         "operation=CompleteMultipartUpload delay=600 times=1",
+        "operation=CompleteMultipartUpload body= times=1",
+        "operation=CompleteMultipartUpload body=<html/>",
+        "operation=CompleteMultipartUpload stall=0 times=1",
+        "operation=CompleteMultipartUpload stall=40",
+        "operation=CompleteMultipartUpload cut=40",
+        "operation=CompleteMultipartUpload cut=0",
+        "operation=CompleteMultipartUpload wrong_crc64",
+        "operation=CompleteMultipartUpload error_in_200 padding=100 times=1",
+        "operation=CompleteMultipartUpload status=404 no_request_id times=1",
+        "operation=UploadPart stall=9 times=1",
+        "operation=UploadPart wrong_crc64 times=1",
+        "operation=UploadPart body= times=1",
+        "operation=InitiateMultipartUpload body= times=1",
+        "operation=InitiateMultipartUpload stall=0 times=1",
         "operation=UploadPart corrupt times=1",
         "operation=UploadPart lose times=1",
         "operation=InitiateMultipartUpload lose times=1",
@@ -180,3 +225,58 @@ async def test_complete_with_another_checksum_is_told(client: CosClient) -> None
     upload_id, parts = await upload_two(client)
     with pytest.raises(IntegrityError):
         await client.complete_multipart_upload(KEY, upload_id, parts, crc64=1)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [
+        "operation=DeleteObject lose times=2",
+        "operation=DeleteObject stall=0 times=1",
+        "operation=DeleteObject status=200 body=deleted no_request_id times=2",
+        "operation=DeleteObject reset times=1",
+    ],
+)
+async def test_delete_object_gets_through(
+    client: CosClient, transport: EmulatedTransport, rule: str
+) -> None:
+    await client.put_object(KEY, [b"x"], properties=PLAIN)
+    plan(transport, rule)
+    await client.delete_object(KEY)
+    assert (await client.list_objects()).objects == []
+
+
+async def test_nothing_but_what_was_asked_for_is_called_not_deleted(
+    client: CosClient, transport: EmulatedTransport
+) -> None:
+    foreign = "<Error><Key>victim</Key><Code>InternalError</Code></Error>"
+    plan(
+        transport, f"operation=DeleteMultipleObjects body='<DeleteResult>{foreign}</DeleteResult>'"
+    )
+    with pytest.raises(ProtocolError, match="victim"):
+        await client.delete_objects([KEY, Key("other")])
+
+
+async def test_upload_that_somebody_aborted_is_told(client: CosClient) -> None:
+    upload_id, _parts = await upload_two(client)
+    await client.abort_multipart_upload(KEY, upload_id)
+    with pytest.raises(NoSuchUpload):
+        await client.upload_part(KEY, upload_id, 3, [b"x"])
+
+
+async def test_answers_of_a_service_that_never_names_itself_are_believed(
+    client: CosClient, transport: EmulatedTransport
+) -> None:
+    plan(transport, "no_request_id")
+    await client.put_object(KEY, [b"x"], properties=PLAIN)
+    assert await content_of(client, KEY) == b"x"
+    with pytest.raises(NotFound):
+        await client.head_object(Key("missing"))
+
+
+async def test_portal_that_answers_for_the_service_is_named(
+    client: CosClient, transport: EmulatedTransport
+) -> None:
+    await client.head_bucket()
+    plan(transport, "status=404 no_request_id")
+    with pytest.raises(DeadlineExceeded, match="answered 404, but not by COS"):
+        await client.head_object(KEY)

@@ -196,6 +196,59 @@ async def test_bandwidth_slows_bodies_both_ways(
     assert autojump_clock.current_time() - begun == pytest.approx(5)
 
 
+async def test_body_replaces_the_answer_after_the_work(
+    client: httpx.AsyncClient, api: Api
+) -> None:
+    api.faults.add(parse_fault("operation=PutObject body='<html>no</html>' no_request_id"))
+
+    answer = await client.put("/k", content=b"x")
+
+    assert (answer.status_code, answer.text) == (200, "<html>no</html>")
+    assert "x-cos-request-id" not in answer.headers
+    assert (await client.get("/k")).content == b"x"
+
+
+async def test_body_replaces_an_errors_document(client: httpx.AsyncClient, api: Api) -> None:
+    api.faults.add(parse_fault("operation=PutObject status=302 body="))
+
+    answer = await client.put("/k", content=b"x")
+
+    assert (answer.status_code, answer.content) == (302, b"")
+    assert (await client.head("/k")).status_code == 404
+
+
+async def test_wrong_crc64_contradicts_what_is_stored(client: httpx.AsyncClient, api: Api) -> None:
+    api.faults.add(Fault(operation="PutObject", wrong_crc64=True))
+
+    put = await client.put("/k", content=b"x")
+
+    assert put.headers["x-cos-hash-crc64ecma"] == "1"
+    assert (await client.head("/k")).headers["x-cos-hash-crc64ecma"] != "1"
+
+
+@pytest.mark.parametrize(
+    ("operation", "size"),
+    [("PutObject", 4), ("GetObject", 4), ("PutObject", 0), ("HeadObject", 0)],
+)
+async def test_stalled_request_is_never_answered(
+    client: httpx.AsyncClient,
+    api: Api,
+    operation: str,
+    size: int,
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    await client.put("/k", content=b"0123456789")
+    api.faults.add(Fault(operation=operation, stall=size))
+    method = operation.removesuffix("Object")
+
+    with pytest.raises(httpx.ReadTimeout):
+        await client.request(
+            method, "/k", content=b"x" * 10 if method == "Put" else b"", timeout=httpx.Timeout(5)
+        )
+
+    assert autojump_clock.current_time() >= 5
+
+
 async def test_request_log_tells_what_was_asked(client: httpx.AsyncClient, api: Api) -> None:
     await client.put("/a b", content=b"12345")
     await client.get("/a b")
