@@ -245,7 +245,7 @@ class DirectoryNotEmpty(FilesystemError):
 
 
 class NotPermitted(FilesystemError):
-    """Linux users expect EPERM here: hard links, device nodes."""
+    """Linux users expect EPERM here: hard links."""
 
 
 class NotSupported(FilesystemError):

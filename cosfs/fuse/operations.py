@@ -118,9 +118,8 @@ class Operations(pyfuse3.Operations):
         rdev: int,
         ctx: RequestContext,
     ) -> EntryAttributes:
-        if stat.S_ISCHR(mode) or stat.S_ISBLK(mode):
-            raise NotPermitted(f"{name!r}: a device is of this machine, a bucket is not")
-        handle = self._create(parent_inode, name, mode, ctx, exclusive=True)
+        attributes = _made(mode, ctx, rdev=rdev)
+        handle = self._create(parent_inode, name, attributes, ctx, exclusive=True)
         try:
             await self._fs.fsync(handle)
             return self._remembered(handle.file.node)
@@ -200,7 +199,7 @@ class Operations(pyfuse3.Operations):
         ctx: RequestContext,
     ) -> tuple[FileInfo, EntryAttributes]:
         exclusive = bool(flags & os.O_EXCL)
-        handle = self._create(parent_inode, name, mode, ctx, exclusive=exclusive)
+        handle = self._create(parent_inode, name, _made(mode, ctx), ctx, exclusive=exclusive)
         return _file_info(handle, flags), self._remembered(handle.file.node)
 
     @handler
@@ -280,13 +279,11 @@ class Operations(pyfuse3.Operations):
         self,
         parent_inode: InodeT,
         name: FileNameT,
-        mode: ModeT,
+        attributes: Attributes,
         ctx: RequestContext,
         *,
         exclusive: bool,
     ) -> FileHandle:
-        kind = stat.S_IFMT(mode) or stat.S_IFREG
-        attributes = new_attributes(kind | stat.S_IMODE(mode), ctx.uid, ctx.gid)
         parent = self._fs.node(parent_inode)
         return self._fs.create(parent, _text(name), attributes, pid=ctx.pid, exclusive=exclusive)
 
@@ -302,6 +299,12 @@ class Operations(pyfuse3.Operations):
         entry.entry_timeout = left
         entry.attr_timeout = 0 if node.dirty else left
         return entry
+
+
+def _made(mode: int, ctx: RequestContext, *, rdev: int = 0) -> Attributes:
+    """Those of a new file of any type but a directory."""
+    kind = stat.S_IFMT(mode) or stat.S_IFREG
+    return new_attributes(kind | stat.S_IMODE(mode), ctx.uid, ctx.gid, rdev=rdev)
 
 
 def _text(name: bytes) -> str:
@@ -339,7 +342,7 @@ def _packed(node: Node, attributes: Attributes) -> EntryAttributes:
     entry.st_nlink = 0 if node.unlinked else 2 if attributes.is_directory else 1
     entry.st_uid = attributes.uid
     entry.st_gid = attributes.gid
-    entry.st_rdev = 0
+    entry.st_rdev = attributes.rdev
     entry.st_size = attributes.size
     entry.st_blksize = BLOCK_SIZE
     entry.st_blocks = -(-attributes.size // _STAT_BLOCK)

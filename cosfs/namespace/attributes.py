@@ -34,10 +34,13 @@ XATTR: Final = "xattr"  # see xattrs.py
 MTIME_NS: Final = "cosfs-mtime-ns"
 CTIME_NS: Final = "cosfs-ctime-ns"
 ATIME_NS: Final = "cosfs-atime-ns"
+RDEV: Final = "cosfs-rdev"  # "major:minor"; C++ cosfs stores device nodes without
 
 MAX_MODE: Final = 0o177777  # type and permission bits of st_mode
 MAX_ID: Final = (1 << 32) - 2  # the last id stands for "unchanged" in chown(2)
 MAX_SECONDS: Final = (1 << 63) // NS_PER_S - 1  # nanoseconds fit the kernel's 64 bits
+MAX_MAJOR: Final = (1 << 12) - 1  # Linux, include/linux/kdev_t.h
+MAX_MINOR: Final = (1 << 20) - 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +48,7 @@ class Attributes:
     """What stat(2) shows. *mode* includes the type bits.
 
     *xattr* is the text that holds the extended attributes; None, as stored: perhaps none.
+    *rdev* is what device node it is, as os.makedev() packs it.
     """
 
     mode: int
@@ -55,6 +59,7 @@ class Attributes:
     ctime_ns: int
     atime_ns: int
     xattr: str | None = None
+    rdev: int = 0
 
     @property
     def is_directory(self) -> bool:
@@ -63,6 +68,10 @@ class Attributes:
     @property
     def is_symlink(self) -> bool:
         return stat.S_ISLNK(self.mode)
+
+    @property
+    def is_device(self) -> bool:
+        return stat.S_ISCHR(self.mode) or stat.S_ISBLK(self.mode)
 
     @property
     def kind(self) -> int:
@@ -108,11 +117,11 @@ class AttributeChange:
         return attributes if changed == attributes else replace(changed, ctime_ns=now_ns)
 
 
-def new_attributes(mode: int, uid: int, gid: int) -> Attributes:
+def new_attributes(mode: int, uid: int, gid: int, *, rdev: int = 0) -> Attributes:
     """Of a file or directory made now; *mode* has its type bits."""
     now = time.time_ns()
     return Attributes(
-        mode=mode, uid=uid, gid=gid, size=0, mtime_ns=now, ctime_ns=now, atime_ns=now
+        mode=mode, uid=uid, gid=gid, size=0, mtime_ns=now, ctime_ns=now, atime_ns=now, rdev=rdev
     )
 
 
@@ -151,6 +160,7 @@ class AttributeCodec:
             ctime_ns=_or(_nanoseconds(metadata, CTIME_NS), shown),
             atime_ns=_or(_nanoseconds(metadata, ATIME_NS), shown),
             xattr=metadata.get(XATTR),
+            rdev=_rdev(metadata),
         )
 
     def from_listing(self, entry: ListedObject) -> Attributes:
@@ -189,6 +199,8 @@ class AttributeCodec:
         kept = dict(keep or {})
         metadata = {name: kept[name] for name in kept if name not in _OWN_NAMES}
         metadata |= self._owner_and_mode(attributes, kept)
+        if attributes.is_device:
+            metadata[RDEV] = f"{os.major(attributes.rdev)}:{os.minor(attributes.rdev)}"
         if with_mtime:
             metadata |= _times(attributes)
         if attributes.xattr is not None:
@@ -259,7 +271,7 @@ _KINDS: Final = frozenset(
     }
 )
 _LONGEST_NS: Final = -MAX_SECONDS * NS_PER_S + 1
-_OWN_NAMES: Final = frozenset({MODE, UID, GID, MTIME, MTIME_NS, CTIME_NS, ATIME_NS})
+_OWN_NAMES: Final = frozenset({MODE, UID, GID, MTIME, MTIME_NS, CTIME_NS, ATIME_NS, RDEV})
 
 
 def without_privileges(mode: int) -> int:
@@ -308,7 +320,11 @@ def _mode(metadata: Mapping[str, str], *, directory: bool) -> int:
 
 def _number(metadata: Mapping[str, str], name: str, maximum: int) -> int | None:
     """A number as C++ cosfs reads it: decimal, leading zeros too, or 0x. None if it is neither."""
-    number = _parse(metadata.get(name, ""))
+    return _bounded(metadata.get(name, ""), maximum)
+
+
+def _bounded(text: str, maximum: int) -> int | None:
+    number = _parse(text)
     return number if number is not None and 0 <= number <= maximum else None
 
 
@@ -346,6 +362,13 @@ def _nanoseconds(metadata: Mapping[str, str], name: str) -> int | None:
     if number is None or abs(number) > MAX_SECONDS * NS_PER_S:
         return None
     return number
+
+
+def _rdev(metadata: Mapping[str, str]) -> int:
+    """The device's number; 0 where none can be read."""
+    first, _, second = metadata.get(RDEV, "").partition(":")
+    major, minor = _bounded(first, MAX_MAJOR), _bounded(second, MAX_MINOR)
+    return 0 if major is None or minor is None else os.makedev(major, minor)
 
 
 def _times(attributes: Attributes) -> dict[str, str]:

@@ -16,14 +16,20 @@ from tests.support.mounted import Mounted, mounted
 
 OK: Final = "OK"
 Call = Callable[[], object]
+CHAR: Final = os.makedev(1, 3)
+BLOCK: Final = os.makedev(7, 0)
 
 KINDS: Final[dict[str, Callable[[Path], object]]] = {
     "file": lambda at: os.close(os.open(at, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)),
     "directory": lambda at: os.mkdir(at, 0o755),
     "fifo": lambda at: os.mkfifo(at, 0o644),
     "socket": lambda at: os.mknod(at, stat.S_IFSOCK | 0o644),
+    "char": lambda at: os.mknod(at, stat.S_IFCHR | 0o644, CHAR),
+    "block": lambda at: os.mknod(at, stat.S_IFBLK | 0o644, BLOCK),
     "symlink": lambda at: os.symlink("target", at),
 }
+
+BY_ANYBODY: Final = tuple(kind for kind in KINDS if kind not in ("char", "block"))
 
 
 def answer(call: Call, directory: Path, user: int = 0, groups: Sequence[int] = ()) -> str:

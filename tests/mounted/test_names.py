@@ -81,7 +81,6 @@ REFUSED = {
     "mv -T full other": "Directory not empty",
     "mv -T full file": "cannot overwrite non-directory",
     "ln file hard": "Operation not permitted",
-    "mknod device c 1 3": "Operation not permitted",
 }
 
 

@@ -11,7 +11,10 @@ from pathlib import Path
 import pytest
 
 from tests.mounted.conftest import Place
-from tests.mounted.posix import KINDS, OK, Call, answer, stored
+from tests.mounted.posix import BLOCK, CHAR, KINDS, OK, Call, answer, stored
+from tests.mounted.programs import shell
+from tests.support.emulated import EmulatorProcess
+from tests.support.mounted import mounted
 
 LONG = "x" * 256
 LONGEST = "x" * 255
@@ -141,8 +144,7 @@ def test_a_name_that_is_taken_is_refused(there: Place, kind: str) -> None:
         (partial(os.rename, "file", LONGEST), OK),
         (partial(os.link, "file", "hard"), "EPERM"),
         (partial(os.link, "directory", "hard"), "EPERM"),
-        (partial(os.mknod, "new", stat.S_IFCHR | 0o644, os.makedev(1, 3)), "EPERM"),
-        (partial(os.mknod, "new", stat.S_IFBLK | 0o644, os.makedev(7, 0)), "EPERM"),
+        (partial(os.open, "char", os.O_RDONLY), "EACCES"),  # FUSE mounts with nodev
     ],
     ids=lambda value: (
         value if isinstance(value, str) else f"{value.func.__name__} {str(value.args)[:40]}"
@@ -152,19 +154,48 @@ def test_a_call_answers_as_posix_says(there: Place, call: Call, expected: str) -
     assert answer(call, there.path) == expected
 
 
-@pytest.mark.parametrize("kind", ["fifo", "socket"])
-def test_a_special_file_is_an_empty_object_with_its_type(place: Place, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("kind", "letter", "device"),
+    [("fifo", "1", 0), ("socket", "14", 0), ("char", "2", CHAR), ("block", "6", BLOCK)],
+)
+def test_a_special_file_is_an_empty_object_with_its_type(
+    place: Place, kind: str, letter: str, device: int
+) -> None:
     KINDS[kind](place.path / "n")
     os.rename(place.path / "n", place.path / "m")
+    os.utime(place.path / "m", (5, 5))
 
-    letter = {"fifo": "1", "socket": "14"}[kind]
-    assert stored(place, "m") == f"{letter}0644 0:0"
+    assert (place.path / "m").lstat().st_rdev == device
     assert place.sdk.get(place.prefix + "m") == b""
     with place.fresh() as path:
         assert [entry.name for entry in os.scandir(path) if not entry.is_file()] == ["m"]
         assert f"{(path / 'm').lstat().st_mode:o}" == f"{letter}0644"
-        (path / "m").unlink()
+        assert (path / "m").lstat().st_rdev == device
+        os.chmod(path / "m", 0o600)
+        assert (path / "m").lstat().st_rdev == device
+    assert stored(place, "m") == f"{letter}0600 0:0"
+    (place.path / "m").unlink()
     assert place.sdk.keys(place.prefix) == [place.prefix]
+
+
+def test_device_nodes_are_copied_as_such(place: Place) -> None:
+    shell(
+        "mkdir a; mknod a/null c 1 3; mknod a/loop b 7 0; cp -a a b; tar -cf t a;"
+        " mkdir c; tar -xf t -C c; rsync -a a d",
+        place.path,
+    )
+
+    for copy in ("a", "b", "c/a", "d/a"):
+        assert (place.path / copy / "null").lstat().st_rdev == CHAR, copy
+        assert (place.path / copy / "loop").lstat().st_rdev == BLOCK, copy
+
+
+def test_a_device_node_opens_where_devices_are_allowed(emulator: EmulatorProcess) -> None:
+    with mounted(emulator, options=["-o", "dev"]) as mount:
+        os.mknod(mount.path / "zero", stat.S_IFCHR | 0o666, os.makedev(1, 5))
+
+        with (mount.path / "zero").open("rb", buffering=0) as file:
+            assert file.read(3) == bytes(3)
 
 
 def test_a_pipe_passes_bytes_on(place: Place) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.mounted.conftest import Place
-from tests.mounted.posix import KINDS, OK, Call, answer, shape, shared_mount, stored
+from tests.mounted.posix import BY_ANYBODY, KINDS, OK, Call, answer, shape, shared_mount, stored
 from tests.mounted.programs import eventually
 from tests.support.emulated import EmulatorProcess
 from tests.support.mounted import Mounted
@@ -33,7 +33,7 @@ def make(place: Place, kind: str, mode: int = 0o644, owner: tuple[int, int] = (0
     return path
 
 
-@pytest.mark.parametrize("kind", ["file", "directory", "fifo", "socket"])
+@pytest.mark.parametrize("kind", ["file", "directory", "fifo", "socket", "char"])
 def test_chmod_sets_permissions_of_every_kind(place: Place, kind: str) -> None:
     path = make(place, kind)
     before = path.stat().st_ctime_ns
@@ -158,7 +158,7 @@ def test_chown_leaves_the_bits_of_a_directory(place: Place) -> None:
     assert shape(path) == f"6755 {A}:{A}"
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BY_ANYBODY)
 def test_what_is_made_belongs_to_its_maker(place: Place, kind: str) -> None:
     place.path.chmod(0o777)
 
@@ -167,7 +167,13 @@ def test_what_is_made_belongs_to_its_maker(place: Place, kind: str) -> None:
     assert shape(place.path / "n").endswith(f" {A}:{B}")
 
 
-@pytest.mark.parametrize("kind", KINDS)
+def test_only_root_makes_device_nodes(place: Place) -> None:
+    place.path.chmod(0o777)
+
+    assert answer(lambda: KINDS["char"](Path("n")), place.path, A) == "EPERM"
+
+
+@pytest.mark.parametrize("kind", BY_ANYBODY)
 def test_a_setgid_directory_gives_its_group_to_what_is_made_in_it(place: Place, kind: str) -> None:
     parent = make(place, "directory", 0o2777, (0, 1234))
 

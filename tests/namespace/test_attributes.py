@@ -1,5 +1,6 @@
 """POSIX attributes in x-cos-meta-*, against headers as the C++ cosfs writes them."""
 
+import os
 import stat
 from collections.abc import Mapping
 
@@ -221,6 +222,24 @@ def test_listing_gives_a_plain_file_of_its_size_and_time() -> None:
 
     assert (attributes.mode, attributes.size) == (stat.S_IFREG | 0o644, 9)
     assert attributes.mtime_ns == MODIFIED_NS
+
+
+@pytest.mark.parametrize(("major", "minor"), [(1, 3), (0, 0), (4095, (1 << 20) - 1)])
+@pytest.mark.parametrize("kind", [stat.S_IFCHR, stat.S_IFBLK])
+def test_a_device_keeps_its_number(kind: int, major: int, minor: int) -> None:
+    device = make_attributes(mode=kind | 0o600, size=0, rdev=os.makedev(major, minor))
+
+    metadata = make_codec().to_metadata(device, keep={"cosfs-rdev": "9:9"})
+
+    assert metadata["cosfs-rdev"] == f"{major}:{minor}"
+    assert make_codec().from_object(make_info(metadata, size=0)) == device
+
+
+@pytest.mark.parametrize("stored", ["", "1", "1:", ":3", "-1:3", "4096:0", "0:1048576", "a:b"])
+def test_an_unreadable_device_number_is_none(stored: str) -> None:
+    info = make_info({"mode": str(stat.S_IFCHR | 0o600), "cosfs-rdev": stored})
+
+    assert make_codec().from_object(info).rdev == 0
 
 
 def test_change_of_nothing_is_the_same_object() -> None:
