@@ -79,6 +79,12 @@ class Filesystem:
         known = node.attributes if file is None else file.attributes
         return self.namespace.codec.shown(known)
 
+    def links(self, node: Node) -> int:
+        """The number of names; of a directory, with its "." and the ".." of those in it."""
+        if node.unlinked:
+            return 0
+        return 2 + self.namespace.known_subdirectories(node) if node.is_directory else 1
+
     async def set_attributes(
         self, node: Node, change: AttributeChange, *, size: int | None = None
     ) -> Attributes:

@@ -293,7 +293,7 @@ class Operations(pyfuse3.Operations):
         return self._entry(node)
 
     def _entry(self, node: Node) -> EntryAttributes:
-        entry = _packed(node, self._fs.known_attributes(node))
+        entry = _packed(node, self._fs.known_attributes(node), links=self._fs.links(node))
         age = trio.current_time() - node.checked
         left = max(0.0, self._fs.namespace.ttl_s - age)
         entry.entry_timeout = left
@@ -327,19 +327,19 @@ def _provisional(node: Node, attributes: Attributes) -> EntryAttributes:
     What a listing shows as a file may be a symlink if it is short enough to be a target. Such an
     entry has no type: readdir(3) then says DT_UNKNOWN, and the kernel keeps nothing of it.
     """
-    entry = _packed(node, attributes)
+    entry = _packed(node, attributes, links=1)
     entry.entry_timeout = entry.attr_timeout = 0
     if not attributes.is_directory and attributes.size <= PATH_MAX:
         entry.st_mode = ModeT(0)
     return entry
 
 
-def _packed(node: Node, attributes: Attributes) -> EntryAttributes:
+def _packed(node: Node, attributes: Attributes, *, links: int) -> EntryAttributes:
     entry = EntryAttributes()
     entry.st_ino = InodeT(node.inode)
     entry.generation = 0
     entry.st_mode = ModeT(attributes.mode)
-    entry.st_nlink = 0 if node.unlinked else 2 if attributes.is_directory else 1
+    entry.st_nlink = links
     entry.st_uid = attributes.uid
     entry.st_gid = attributes.gid
     entry.st_rdev = attributes.rdev

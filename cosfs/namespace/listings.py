@@ -70,9 +70,24 @@ class Listing:
 
     entries: dict[str, ListedEntry]
     time: float
+    _directories: int | None = None  # None: to be counted
 
     def __len__(self) -> int:
         return 1 + len(self.entries)
+
+    @property
+    def directories(self) -> int:
+        """How many of the entries are directories; counted when asked for after a change."""
+        if self._directories is None:
+            self._directories = sum(entry.is_directory for entry in self.entries.values())
+        return self._directories
+
+    def change(self, name: str, entry: ListedEntry | None) -> None:
+        """Put *entry* there, or nothing."""
+        before = self.entries.get(name)
+        _put(self.entries, name, entry)
+        if any(each is not None and each.is_directory for each in (before, entry)):
+            self._directories = None
 
 
 def split_key(key: str) -> tuple[str, str]:
@@ -217,7 +232,7 @@ class ListingCache:
         self._expiring.append((change, prefix, name))
         listing = self._listings.get(prefix)
         if listing is not None:
-            _put(listing.entries, name, entry)
+            listing.change(name, entry)
             self._keep(prefix, listing)
         self._forget_old_changes()
 

@@ -158,6 +158,11 @@ class NamespaceReader:
             node = None
         return node or self.inodes.add(directory, entry.name, entry.attributes)
 
+    def known_subdirectories(self, directory: Node) -> int:
+        """How many directories are in it, as far as it was listed. Does not yield."""
+        listing = self._listings.last_known(self.key_of(directory))
+        return 0 if listing is None else listing.directories
+
     def _is_fresh(self, node: Node) -> bool:
         return trio.current_time() < node.checked + self.ttl_s
 

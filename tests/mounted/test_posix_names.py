@@ -198,6 +198,19 @@ def test_a_device_node_opens_where_devices_are_allowed(emulator: EmulatorProcess
             assert file.read(3) == bytes(3)
 
 
+def test_a_directory_counts_the_directories_in_it(place: Place) -> None:
+    shell("mkdir -p a/x a/y b; touch a/f", place.path)
+    assert [(place.path / name).stat().st_nlink for name in ("a", "b", "a/x")] == [4, 2, 2]
+
+    shell("mv a/x b; rmdir a/y; ln -s x b/link", place.path)
+
+    assert [(place.path / name).stat().st_nlink for name in ("a", "b", "b/x")] == [2, 3, 2]
+    with place.fresh() as path:
+        os.listdir(path / "b")
+        assert (path / "b").stat().st_nlink == 3
+        assert (path / "b" / "link").lstat().st_nlink == 1
+
+
 def test_a_pipe_passes_bytes_on(place: Place) -> None:
     os.mkfifo(place.path / "pipe")
     reading = os.open(place.path / "pipe", os.O_RDONLY | os.O_NONBLOCK)

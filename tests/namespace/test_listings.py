@@ -188,3 +188,16 @@ async def test_other_marker_of_a_directory_stays_known() -> None:
     cache.added("", ListedEntry(name="a"))
 
     assert listing.entries["a"] == alias
+
+
+async def test_directories_are_counted_as_they_come_and_go() -> None:
+    cache = ListingCache(5)
+    kept = cache.store("d/", collect("d/", [page("d/f", prefixes=("d/x/",))]), begin(cache))
+    assert kept.directories == 1
+
+    cache.added("d/", ListedEntry(name="y"))
+    cache.added("d/", entry("g"))
+    assert kept.directories == 2
+    cache.removed("d/", "x")
+    cache.added("d/", entry("y"))
+    assert kept.directories == 0
