@@ -42,8 +42,14 @@ class RecentTimes:
         if key in self._times:
             self._times[key] = replace(self._times[key], mtime_ns=None)
 
-    def stored(self, key: str) -> None:
-        """The object at *key* has its times now, or there is none any more."""
+    def stored(self, key: str, ctime_ns: int) -> None:
+        """The object at *key* has the times now that were right at *ctime_ns*."""
+        known = self._times.get(key)
+        if known is not None and known.ctime_ns <= ctime_ns:
+            del self._times[key]
+
+    def removed(self, key: str) -> None:
+        """There is nothing at *key* any more, or something else."""
         self._times.pop(key, None)
 
     def moved(self, source: str, target: str) -> None:

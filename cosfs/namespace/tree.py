@@ -88,7 +88,7 @@ class Namespace(NamespaceReader):
         info = await self._put_marker(prefix, attributes, NEW_DIRECTORY)
         with self._listings.request() as began:
             self._listings.store(prefix, {}, began)
-        self._times.stored(prefix)
+        self._times.removed(prefix)
         self._entries_changed(parent)
         return self._adopt(parent, name, self._found(info))
 
@@ -110,7 +110,7 @@ class Namespace(NamespaceReader):
         await self._mover.delete(self._markers(node))
         self._listings.drop(self.key_of(node))
         self._unlink(node)
-        self._times.stored(self.key_of(node))
+        self._times.removed(self.key_of(node))
 
     async def rename(
         self, node: Node, new_parent: Node, new_name: str, *, replace: bool = True
@@ -358,7 +358,7 @@ class Namespace(NamespaceReader):
             properties = replace(stored.properties, metadata=metadata)
             info = await self._mover.rewrite(stored, key, properties)
             self._note(info)
-        self._times.stored(key)
+        self._times.stored(key, changed.ctime_ns)
         self._settle(node, self._found(info))
 
     async def _put_marker(

@@ -44,8 +44,26 @@ def test_times_that_are_stored_are_forgotten() -> None:
     times = RecentTimes()
     times.entries_changed("a/", 300)
 
-    times.stored("a/")
-    times.stored("a/")
+    times.stored("a/", 300)
+    times.stored("a/", 300)
+
+    assert times.shown("a/", STORED) is STORED
+
+
+def test_times_later_than_those_stored_are_kept() -> None:
+    times = RecentTimes()
+    times.entries_changed("a/", 300)
+
+    times.stored("a/", 299)
+
+    assert times.shown("a/", STORED).mtime_ns == 300
+
+
+def test_times_of_what_is_removed_are_forgotten() -> None:
+    times = RecentTimes()
+    times.entries_changed("a/", 300)
+
+    times.removed("a/")
 
     assert times.shown("a/", STORED) is STORED
 

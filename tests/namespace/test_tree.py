@@ -482,3 +482,22 @@ async def test_change_that_has_no_room_beside_the_object_is_refused_at_once(
 
     assert node.attributes is before
     assert node.late is None
+
+
+async def test_storing_attributes_leaves_a_directory_the_times_of_what_is_made_meanwhile(
+    world: World, names: Namespace, root: Node
+) -> None:
+    directory = await names.make_directory(root, "d", mode=0o755, uid=1, gid=2)
+    names.inodes.remember(directory)
+    names.collect_attributes(directory, AttributeChange(mode=0o700))
+    answer = world.transport.hold_next("PUT")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(names.store_attributes, directory)
+        await trio.testing.wait_all_tasks_blocked()
+        await names.make_directory(directory, "x", mode=0o755, uid=1, gid=2)
+        made = directory.attributes
+        answer.set()
+
+    assert directory.attributes == made
+    assert made.mode & 0o777 == 0o700
