@@ -96,6 +96,8 @@ class Filesystem:
         file = self._files.get(node)
         if size is not None:
             await self._truncate(node, size)
+            if change == AttributeChange():
+                return self.known_attributes(node)
         if file is not None:
             await file.change_attributes(change)
         else:

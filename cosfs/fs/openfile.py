@@ -200,7 +200,9 @@ class OpenFile:
             if self.content is None:
                 self._engines.namespace.collect_attributes(self.node, change)
                 return
-            self.node.attributes = change.apply(self.attributes, time.time_ns())
+            now = time.time_ns()
+            # chmod(2) to the same mode changes the inode all the same.
+            self.node.attributes = replace(change.apply(self.attributes, now), ctime_ns=now)
             self._modified_ns = None
             self._store.explicit_mtime |= change.mtime_ns is not None
 

@@ -251,3 +251,19 @@ async def test_opening_amid_a_burst_of_changes_asks_nothing(files: Files) -> Non
     await files.fs.fsync_directory()
     await files.fs.release(await files.fs.open(node, writable=False, pid=1))
     assert asked(files.api) == ["CopyObject", "HeadObject"]
+
+
+async def test_a_change_to_the_same_moves_ctime_of_a_file_that_is_being_written(
+    files: Files,
+) -> None:
+    handle = files.create("f")
+    await handle.file.write(0, b"content")
+    before = await files.fs.attributes(handle.file.node)
+
+    after = await files.fs.set_attributes(
+        handle.file.node, AttributeChange(mode=before.mode & 0o7777)
+    )
+
+    assert after.ctime_ns > before.ctime_ns
+    assert (after.mode, after.mtime_ns) == (before.mode, before.mtime_ns)
+    await files.close(handle)
