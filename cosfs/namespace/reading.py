@@ -130,16 +130,20 @@ class NamespaceReader:
         self._require_directory(directory)
         prefix = self.key_of(directory)
         listing = await self._finder.list_directory(prefix)
+        # Both as of the same moment: a file that is committed meanwhile is in one of them.
+        listed = list(listing.entries.values())
+        ours = [
+            (name, child)
+            for name, child in directory.children.items()
+            if child.pending or child.dirty or child.late is not None
+        ]
         shown: dict[str, DirectoryEntry] = {}
-        for number, entry in enumerate(list(listing.entries.values())):
+        for number, entry in enumerate(listed):
             if number % ENTRIES_AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
             shown[entry.name] = self._listed_entry(directory, prefix, entry)
-        for child in directory.children.values():
-            if child.pending or child.dirty or child.late is not None:
-                shown[child.name] = DirectoryEntry(
-                    name=child.name, attributes=child.attributes, exact=True
-                )
+        for name, child in ours:
+            shown[name] = DirectoryEntry(name=name, attributes=child.attributes, exact=True)
         return [shown[name] for name in sorted(shown)]
 
     def entry_node(self, directory: Node, entry: DirectoryEntry) -> Node:

@@ -1,11 +1,16 @@
 """What requests share, and what a past HEAD may answer for."""
 
+import stat
+
 import trio
 import trio.testing
 
 from cosfs.cos.model import Key
+from cosfs.namespace.attributes import new_attributes
+from cosfs.namespace.inodes import Node
 from cosfs.namespace.listings import ListedEntry, ListingCache
 from cosfs.namespace.lookups import Finder
+from cosfs.namespace.tree import Namespace
 from tests.namespace.conftest import World
 
 
@@ -48,3 +53,27 @@ async def test_remembered_head_answers_only_for_the_version_that_is_listed(world
 
     assert finder.recall("", ListedEntry(name="a", object=first)) is not None
     assert finder.recall("", ListedEntry(name="a", object=second)) is None
+
+
+async def test_file_that_is_committed_while_its_directory_is_listed_is_in_the_listing(
+    world: World, names: Namespace, root: Node
+) -> None:
+    """In about half of the rounds the commit comes while the listed names are gone through."""
+    await world.put("old")
+    for number in range(20):
+        name = f"new{number}"
+        node = names.create(root, name, new_attributes(stat.S_IFREG | 0o644, 0, 0))
+        names.inodes.pin(node)
+        await world.put(name)
+        stored = await world.head(name)
+        began = trio.Event()
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_expect_listed, names, name, began)
+            await began.wait()
+            names.committed(node, stored)
+
+
+async def _expect_listed(names: Namespace, name: str, began: trio.Event) -> None:
+    began.set()
+    assert name in [entry.name for entry in await names.entries(names.inodes.root)]
