@@ -153,13 +153,16 @@ class Filesystem:
         """One descriptor of the handle is being closed: commit, and raise what went wrong.
 
         ``echo x > f`` closes one descriptor of a still empty file before it writes through
-        another. Storing the empty file then would destroy the old one too early.
+        another. Storing the empty file then would destroy the old one too early. When the last of
+        them is one for reading, that stores it.
         """
-        if not handle.writable:
+        file = handle.file
+        if not handle.writable and not (file.untouched and file.put_off_by == handle.pid):
             return
-        if handle.file.untouched and self._still_held(handle.pid, handle.file.node.inode):
+        if file.untouched and self._still_held(handle.pid, file.node.inode):
+            file.put_off_by = handle.pid
             return
-        await handle.file.commit()
+        await file.commit()
 
     async def fsync(self, handle: FileHandle) -> None:
         await handle.file.commit()

@@ -56,6 +56,7 @@ class OpenFile:
         self.content: FileContent | None = None
         self.failed = False  # the last commit failed, and whoever asked for it knows
         self.ended = False  # by ``discard``
+        self.put_off_by: int | None = None  # who closed it untouched, and holds it still
         self._engines = engines
         self._lock = trio.Lock()
         self._store = FileStore(engines, node)

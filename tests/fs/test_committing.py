@@ -143,6 +143,24 @@ async def test_untouched_file_that_is_held_is_stored_at_the_end(api: Api) -> Non
         assert files.stored("f") == b""
 
 
+async def test_untouched_file_is_stored_by_the_last_close_though_that_is_a_readers(
+    api: Api,
+) -> None:
+    held = True
+    async with opened_files(api, still_held=lambda _pid, _inode: held) as files:
+        writer = files.create("f")
+        reader = await files.open("f", writable=False)
+        await files.fs.flush(writer)
+        assert files.stored("f") is None
+
+        held = False
+        await files.fs.flush(reader)
+
+        assert files.stored("f") == b""
+        await files.fs.release(writer)
+        await files.fs.release(reader)
+
+
 async def test_failed_put_can_be_flushed_again(files: Files) -> None:
     files.api.faults.set([DENIED_PUT])
     handle = files.create("f")

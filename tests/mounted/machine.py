@@ -191,7 +191,8 @@ class Side:
 
     def _write(self, step: Step, descriptor: int, seed: int) -> int:
         """At the descriptor's own position, or the end (O_APPEND)."""
-        if os.fstat(descriptor).st_size + step.size > MAX_SIZE:
+        where = max(os.fstat(descriptor).st_size, os.lseek(descriptor, 0, os.SEEK_CUR))
+        if where + step.size > MAX_SIZE:
             return 0
         return os.write(descriptor, some_bytes(step, seed))
 
