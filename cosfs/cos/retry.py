@@ -119,8 +119,10 @@ def _remedy_for_code(error: ServiceError) -> Remedy | None:
 def _is_untrusted(error: BaseException) -> bool:
     """Whether TLS refused the server's certificate, which no repetition mends."""
     cause: BaseException | None = error
-    while cause is not None:
+    seen: set[int] = set()  # an error raised again from what it led to is its own cause
+    while cause is not None and id(cause) not in seen:
         if isinstance(cause, ssl.SSLCertVerificationError):
             return True
+        seen.add(id(cause))
         cause = cause.__cause__ or cause.__context__
     return False

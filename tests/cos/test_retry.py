@@ -49,6 +49,14 @@ def test_remedy_for_an_untrusted_certificate_is_none() -> None:
     assert remedy_for(error) is None
 
 
+def test_remedy_for_an_error_that_is_its_own_cause_is_found() -> None:
+    """As one is that was raised again from what the attempt to resolve it had met."""
+    error, doubt = other(errors.TransportError), other(errors.TransportError)
+    error.__cause__, doubt.__context__ = doubt, error
+
+    assert remedy_for(error) is Remedy.BACK_OFF
+
+
 @pytest.mark.parametrize(
     ("attempt", "bound_s"), [(1, 0.1), (2, 0.2), (5, 1.6), (8, MAX_DELAY_S), (5000, MAX_DELAY_S)]
 )
