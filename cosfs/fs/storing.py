@@ -11,9 +11,16 @@ from dataclasses import dataclass, field, replace
 import trio
 
 from cosfs.config import OnConflict, TransferConfig
+from cosfs.cos.checksum import crc64
 from cosfs.cos.client import CosClient
 from cosfs.cos.model import ByteRange, Key, ObjectInfo, ObjectProperties, StoredObject
-from cosfs.errors import CosError, UploadFailed
+from cosfs.errors import (
+    AlreadyExists,
+    CosError,
+    DeadlineExceeded,
+    TransportError,
+    UploadFailed,
+)
 from cosfs.fs.content import FileContent
 from cosfs.fs.fileupload import FileUpload
 from cosfs.fs.moving import MovingNodes
@@ -59,6 +66,7 @@ class FileStore:
         self._upload: FileUpload | None = None
         self._error: Exception | None = None
         self._hidden: Key | None = None
+        self._unanswered: set[int] = set()  # the CRC64 of each PUT that COS may have stored
 
     def __repr__(self) -> str:
         return f"<FileStore {self._upload}>"
@@ -188,18 +196,33 @@ class FileStore:
         pieces = content.advance(size)
         engines.memory.depart(buffered)
         try:
-            stored = await engines.client.put_object(
-                target.key,
-                await assemble(engines.client, target, pieces),
-                properties=target.properties,
-                forbid_overwrite=self.is_exclusive,
-            )
+            stored = await self._put_body(target, await assemble(engines.client, target, pieces))
         except BaseException:
             content.restore(pieces)
             engines.memory.stay(buffered)
             raise
         engines.memory.arrive(buffered)
         return _info(target, stored, size)
+
+    async def _put_body(self, target: UploadTarget, body: list[bytes]) -> StoredObject:
+        """PUT. An object that an earlier PUT made, without an answer, is ours to replace."""
+        client, properties = self._engines.client, target.properties
+        try:
+            return await client.put_object(
+                target.key, body, properties=properties, forbid_overwrite=self.is_exclusive
+            )
+        except (TransportError, DeadlineExceeded):
+            self._unanswered.add(crc64(body))
+            raise
+        except AlreadyExists as error:
+            if error.attempts > 1:
+                self._unanswered.add(crc64(body))
+            if not self._unanswered:
+                raise
+            if (await client.head_object(target.key)).crc64 not in self._unanswered:
+                raise
+        self.is_exclusive = False
+        return await client.put_object(target.key, body, properties=properties)
 
     async def _complete(self, content: FileContent) -> ObjectInfo:
         size = content.size
