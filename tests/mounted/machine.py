@@ -166,7 +166,8 @@ class Side:
             mmap.mmap(file.fileno(), 0) as mapped,
         ):
             if step.kind is Kind.MAPPED_WRITE:
-                mapped[span] = some_bytes(step, seed)[: len(mapped[span])]
+                data = some_bytes(step, seed)[: len(mapped[span])]
+                mapped[step.where : step.where + len(data)] = data
             return mapped[span]
         return b""
 
