@@ -22,6 +22,7 @@ from cosfs.namespace.attributes import HADOOP_SUFFIX
 MAX_NAME_BYTES: Final = 255  # NAME_MAX of Linux; COS has no limit of its own for a component
 MAX_ENTRIES: Final = 200_000  # about 0.5 KB each, so 100 MB in the worst case
 MAX_DIRECTORIES: Final = 50_000  # directories whose size class is remembered
+ABSENCE_SHARE: Final = 0.2  # of the time to live: one LIST a second at most, by default
 LISTING_LAG_S: Final = (
     10.0  # COS documents that listings lag, without a bound; usually none is seen
 )
@@ -146,6 +147,16 @@ class ListingCache:
         """The whole listing, if it may still be trusted."""
         listing = self._listings.get(prefix)
         return listing if listing and trio.current_time() < listing.time + self.ttl_s else None
+
+    def complete(self, prefix: str) -> Listing | None:
+        """The whole listing, if it is so new that a name it lacks is taken to be free.
+
+        What others make is looked for sooner than what they change: programs that are told of a
+        new file look for it at once.
+        """
+        listing = self._listings.get(prefix)
+        limit = self.ttl_s * ABSENCE_SHARE
+        return listing if listing and trio.current_time() < listing.time + limit else None
 
     def last_known(self, prefix: str) -> Listing | None:
         """The last whole listing, however old."""

@@ -61,7 +61,7 @@ class Finder:
         A directory that fits one page is listed, which answers for all its names; in a larger one
         the name alone is asked for.
         """
-        listing = self._listings.fresh(prefix)
+        listing = self._trusted(prefix, name)
         if listing is None and not self._listings.is_large(prefix):
             listing = await self._first_pages.share(prefix, lambda: self._list_one_page(prefix))
         change = self._listings.recent(prefix).get(name)
@@ -75,6 +75,13 @@ class Finder:
         if change.entry is not None:
             return await self._load(prefix, change.entry, change.time)
         return await self.find_file(Key(prefix + name))
+
+    def _trusted(self, prefix: str, name: str) -> Listing | None:
+        """The listing that still tells what is under *name*, or that nothing is."""
+        listing = self._listings.fresh(prefix)
+        if listing is None or name in listing.entries or name in self._listings.recent(prefix):
+            return listing
+        return self._listings.complete(prefix)
 
     def recall(self, prefix: str, entry: ListedEntry) -> ObjectInfo | None:
         """The object that a listing shows, if it is known without asking. Does not yield."""
@@ -123,7 +130,7 @@ class Finder:
 
     async def list_directory(self, prefix: str) -> Listing:
         """All entries, through as many pages as there are unless they are known."""
-        listing = self._listings.fresh(prefix)
+        listing = self._listings.complete(prefix)
         if listing is not None:
             return listing
         return await self._whole_listings.share(prefix, lambda: self._list_all_pages(prefix))

@@ -2,16 +2,19 @@
 
 import stat
 
+import pytest
 import trio
 import trio.testing
+from trio.testing import MockClock
 
 from cosfs.cos.model import Key
+from cosfs.errors import NoSuchEntry
 from cosfs.namespace.attributes import new_attributes
 from cosfs.namespace.inodes import Node
-from cosfs.namespace.listings import ListedEntry, ListingCache
+from cosfs.namespace.listings import ABSENCE_SHARE, ListedEntry, ListingCache
 from cosfs.namespace.lookups import Finder
 from cosfs.namespace.tree import Namespace
-from tests.namespace.conftest import World
+from tests.namespace.conftest import TTL_S, World
 
 
 async def test_head_from_before_an_own_change_does_not_answer_for_after_it(world: World) -> None:
@@ -77,3 +80,59 @@ async def test_file_that_is_committed_while_its_directory_is_listed_is_in_the_li
 async def _expect_listed(names: Namespace, name: str, began: trio.Event) -> None:
     began.set()
     assert name in [entry.name for entry in await names.entries(names.inodes.root)]
+
+
+async def test_name_made_elsewhere_is_seen_after_a_fifth_of_the_time_to_live(
+    world: World, names: Namespace, root: Node, mock_clock: MockClock
+) -> None:
+    await world.put("old")
+    await names.lookup(root, "old")
+    with pytest.raises(NoSuchEntry):
+        await names.lookup(root, "new")
+    await world.put("new")
+    mock_clock.jump(TTL_S * ABSENCE_SHARE)
+
+    assert (await names.lookup(root, "new")).attributes.size == 0
+    assert world.requests() == ["GetBucket", "HeadObject new"]
+
+
+async def test_directory_is_listed_again_after_a_fifth_of_the_time_to_live(
+    world: World, names: Namespace, root: Node, mock_clock: MockClock
+) -> None:
+    assert await names.entries(root) == []
+    await world.put("new")
+    mock_clock.jump(TTL_S * ABSENCE_SHARE)
+
+    assert [entry.name for entry in await names.entries(root)] == ["new"]
+
+
+async def test_name_that_is_known_costs_nothing_for_the_whole_time_to_live(
+    world: World, names: Namespace, root: Node, mock_clock: MockClock
+) -> None:
+    await world.put("old")
+    await names.lookup(root, "old")
+    with pytest.raises(NoSuchEntry):
+        await names.lookup(root, "new")
+    world.forget_requests()
+    mock_clock.jump(TTL_S * 0.9)
+
+    await names.lookup(root, "old")
+
+    assert world.requests() == []
+
+
+async def test_name_that_was_removed_here_is_not_asked_for_again(
+    world: World, names: Namespace, root: Node, mock_clock: MockClock
+) -> None:
+    """A journal is made and removed with every transaction."""
+    await world.put("journal")
+    node = await names.lookup(root, "journal")
+    mock_clock.jump(TTL_S * ABSENCE_SHARE)
+    await names.remove_file(node)
+    world.forget_requests()
+    mock_clock.jump(1)
+
+    with pytest.raises(NoSuchEntry):
+        await names.lookup(root, "journal")
+
+    assert world.requests() == []
