@@ -49,7 +49,7 @@
         └── StaleFile
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
 
 class CosfsError(Exception):
@@ -77,12 +77,12 @@ class MountInterrupted(MountFailed):
 
 
 class FilesLost(MountFailed):
-    """The mount ended with changes that could not be stored."""
+    """The mount ended with changes that could not be stored: paths, and the reason of each."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        shown = ", ".join(repr(name) for name in names[:3])
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        super().__init__(f"not stored: {shown}{more}; the log says why")
+    def __init__(self, reasons: Mapping[str, str]) -> None:
+        shown = "; ".join(f"{path!r} ({reason})" for path, reason in list(reasons.items())[:3])
+        more = f"; and {len(reasons) - 3} more: see the log" if len(reasons) > 3 else ""
+        super().__init__(f"not stored: {shown}{more}")
 
 
 class CosError(CosfsError):

@@ -13,11 +13,20 @@ from typing import Final
 import trio
 
 from cosfs.cos.model import MIN_PART_SIZE, ByteRange
-from cosfs.errors import CosfsError, FilesLost, IsADirectory, NotADirectory, StaleFile
+from cosfs.errors import (
+    CosfsError,
+    FilesLost,
+    IsADirectory,
+    NoSuchEntry,
+    NotADirectory,
+    StaleFile,
+)
+from cosfs.fs.advice import reason_of
 from cosfs.fs.handles import DirectoryHandle, FileHandle
 from cosfs.fs.lateattributes import LateAttributes
 from cosfs.fs.openfile import OpenFile
 from cosfs.fs.storing import Engines
+from cosfs.fs.troubles import Troubles, path_of
 from cosfs.namespace.attributes import AttributeChange, Attributes, without_privileges
 from cosfs.namespace.inodes import Node
 from cosfs.transfer.blocks import BLOCK_SIZE
@@ -46,9 +55,12 @@ class Filesystem:
         self._directories: dict[int, DirectoryHandle] = {}
         self._numbers = itertools.count(1)
         self._looked_up: Node | None = None  # by the latest lookup, if no open followed it
-        self._lost: list[str] = []  # files whose loss no call could tell
+        self.troubles = Troubles()
+        self._lost: dict[str, Exception] = {}  # by path: what no call could tell
         self._moving = engines.moving
-        self._late = LateAttributes(self.namespace.inodes, self._store_attributes, engines.nursery)
+        self._late = LateAttributes(
+            self.namespace.inodes, self._store_attributes, self._attributes_lost, engines.nursery
+        )
         engines.memory.on_shortage(press=self._press)
 
     def node(self, inode: int) -> Node:
@@ -56,6 +68,42 @@ class Filesystem:
 
     def handle(self, number: int) -> FileHandle:
         return self._handles[number]
+
+    def find_path(self, inode: int) -> str | None:
+        """The path below the mountpoint; None if the inode is not known any more."""
+        try:
+            return path_of(self.node(inode))
+        except NoSuchEntry:
+            return None
+
+    def find_path_of_handle(self, number: int) -> str | None:
+        handle = self._handles.get(number)
+        if handle is not None:
+            return path_of(handle.file.node)
+        directory = self._directories.get(number)
+        return None if directory is None else path_of(directory.directory)
+
+    @property
+    def open_files(self) -> list[OpenFile]:
+        return list(self._files.values())
+
+    @property
+    def unstored(self) -> list[str]:
+        """The paths of files with changes that COS does not have yet."""
+        return [path_of(file.node) for file in self._files.values() if file.is_unstored]
+
+    @property
+    def attributes_waiting(self) -> int:
+        """How many files have attributes that are still to be stored."""
+        return self._late.waiting
+
+    @property
+    def lost(self) -> dict[str, Exception]:
+        """What COS does not have, by path, and why: no call could tell, or its file is open."""
+        failed = (file for file in self._files.values() if not file.node.unlinked)
+        return self._lost | {
+            path_of(file.node): file.error for file in failed if file.error is not None
+        }
 
     async def lookup(self, parent: Node, name: str) -> Node:
         began = trio.current_time()
@@ -162,10 +210,10 @@ class Filesystem:
         if file.untouched and self._still_held(handle.pid, file.node.inode):
             file.put_off_by = handle.pid
             return
-        await file.commit()
+        await self._commit(file)
 
     async def fsync(self, handle: FileHandle) -> None:
-        await handle.file.commit()
+        await self._commit(handle.file)
         await self._store_attributes(handle.file.node)
 
     async def fsync_directory(self) -> None:
@@ -239,6 +287,7 @@ class Filesystem:
         async with self._held([], dropping=[node]) as held:
             await self._outlive(held)
             await self.namespace.remove_file(node)
+            self._lost.pop(path_of(node), None)
             for file in held:
                 file.outlived()
 
@@ -279,13 +328,11 @@ class Filesystem:
         Raises FilesLost for what could not be stored, now or after the last close of a file.
         """
         await self._late.store_all()
-        files = list(self._files.values())
         async with trio.open_nursery() as nursery:
-            for file in files:
+            for file in self.open_files:
                 nursery.start_soon(self._commit_or_log, file)
-        lost = dict.fromkeys([*self._lost, *(file.node.name for file in files if file.is_lost)])
-        if lost:
-            raise FilesLost(list(lost))
+        if self._lost:
+            raise FilesLost({path: str(reason_of(error)) for path, error in self._lost.items()})
 
     def _open(self, node: Node, *, writable: bool, pid: int, uid: int) -> FileHandle:
         file = self._hold(node)
@@ -331,7 +378,7 @@ class Filesystem:
     async def _let_go(self, file: OpenFile) -> None:
         file.handles -= 1
         try:
-            if file.handles == 0:
+            if file.handles == 0 and not file.failed:
                 # Only writes through a mapping come after the last flush.
                 await self._commit_or_log(file)
             if file.handles == 0:
@@ -341,15 +388,27 @@ class Filesystem:
                 del self._files[file.node]
             self.namespace.inodes.unpin(file.node)
 
+    async def _commit(self, file: OpenFile) -> None:
+        await file.commit()
+        self._lost.pop(path_of(file.node), None)
+
     async def _commit_or_log(self, file: OpenFile) -> None:
-        if file.failed:
+        if file.node.unlinked:
             return
         try:
-            await file.commit()
+            await self._commit(file)
         except Exception as error:  # noqa: BLE001 - not even a bug may keep others from their commit
             bug = None if isinstance(error, CosfsError) else error
-            _log.error("file lost name=%s error=%s", file.node.name, error, exc_info=bug)
-            self._lost.append(file.node.name)
+            path = path_of(file.node)
+            _log.error("file lost path=%s error=%s", path, error, exc_info=bug)
+            self._lost[path] = error
+            self.troubles.note(path, "close", error)
+
+    def _attributes_lost(self, node: Node, error: Exception) -> None:
+        """No call can tell that attributes collected for *node* were not stored."""
+        path = path_of(node)
+        self._lost[path] = error
+        self.troubles.note(path, "storing attributes", error)
 
     async def _load_root_or_log(self) -> None:
         try:
@@ -435,5 +494,6 @@ class Filesystem:
         except Exception as error:  # noqa: BLE001 - the file's next call tells its user
             bug = None if isinstance(error, CosfsError) else error
             _log.warning("file not relieved name=%s error=%s", file.node.name, error, exc_info=bug)
+            self.troubles.note(path_of(file.node), "storing early", error)
         finally:
             await self._let_go(file)

@@ -64,6 +64,10 @@ class FileUpload:
         return self._session.error
 
     @property
+    def stored(self) -> int:
+        return self._session.stored
+
+    @property
     def parts(self) -> int:
         return self._session.submitted
 

@@ -26,12 +26,18 @@ class LateAttributes:
         self,
         inodes: InodeTable,
         store: Callable[[Node], Awaitable[None]],
+        lost: Callable[[Node, Exception], None],
         nursery: trio.Nursery,
     ) -> None:
         self._inodes = inodes
         self._store = store
+        self._tell_lost = lost
         self._nursery = nursery
         self._waiting: set[Node] = set()
+
+    @property
+    def waiting(self) -> int:
+        return len(self._waiting)
 
     async def collected(self, node: Node) -> None:
         """Store what was collected for *node* soon, or now if too much is waiting."""
@@ -74,5 +80,6 @@ class LateAttributes:
             bug = None if isinstance(error, CosfsError) else error
             _log.error("attributes lost name=%s error=%s", node.name, error, exc_info=bug)
             node.late = None  # what failed for good is not tried for ever
+            self._tell_lost(node, error)
             return error
         return None

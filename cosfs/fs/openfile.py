@@ -77,11 +77,19 @@ class OpenFile:
         return self.content is not None and self.content.size == 0 and not self._written
 
     @property
-    def is_lost(self) -> bool:
+    def error(self) -> Exception | None:
+        """Why written data is lost, if it is; every call raises it."""
+        return self._store.error
+
+    @property
+    def is_unstored(self) -> bool:
         """Whether it has changes that COS does not hold, and a name to hold them under."""
-        return not self.node.unlinked and (
-            self.content is not None or self._store.error is not None
-        )
+        return self.content is not None and not self.node.unlinked
+
+    @property
+    def stored(self) -> int:
+        """How many bytes of the content COS has taken, in parts of an upload that runs."""
+        return 0 if self.content is None else self._store.stored
 
     @property
     def longest_sendable(self) -> int:
@@ -214,11 +222,10 @@ class OpenFile:
         again; after a failed upload its data is lost and every later call says so.
         """
         async with self._turn():
-            self._raise_error()
-            if self.node.unlinked:
-                return  # there is no key to make an object at
             try:
-                await self._commit()
+                self._raise_error()
+                if not self.node.unlinked:  # else there is no key to make an object at
+                    await self._commit()
             except BaseException:
                 self.failed = True
                 raise

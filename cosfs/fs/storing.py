@@ -88,6 +88,11 @@ class FileStore:
         return self._upload is not None
 
     @property
+    def stored(self) -> int:
+        """How many bytes COS has of the upload that runs."""
+        return 0 if self._upload is None else self._upload.stored
+
+    @property
     def is_long(self) -> bool:
         return self._upload is not None and self._upload.is_long
 

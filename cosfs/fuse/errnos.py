@@ -7,7 +7,7 @@ bug is logged with its traceback and answered with EIO.
 import errno
 import functools
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Concatenate, Final, ParamSpec, Protocol, TypeVar
 
 import pyfuse3
@@ -58,9 +58,18 @@ def errno_for(error: BaseException) -> int:
     return errno.EIO
 
 
+class Noting(Protocol):
+    """Whoever has handlers hears what they failed with, before the kernel does."""
+
+    def note_failure(
+        self, call: str, arguments: Sequence[object], error: Exception, errno_name: str
+    ) -> None:
+        """Remember that *call* of *arguments* was answered *errno_name*. Raises nothing."""
+
+
 Arguments = ParamSpec("Arguments")
 Answer = TypeVar("Answer")
-Self = TypeVar("Self")
+Self = TypeVar("Self", bound=Noting)
 Handler = Callable[Concatenate[Self, Arguments], Coroutine[object, object, Answer]]
 
 
@@ -72,12 +81,18 @@ def handler(function: Handler[Self, Arguments, Answer]) -> Handler[Self, Argumen
         try:
             return await function(self, *args, **kwargs)
         except Exception as error:
-            raise _as_fuse_error(function.__name__, error) from error
+            failure = _as_fuse_error(function.__name__, error)
+            name = errno.errorcode.get(failure.errno, str(failure.errno))
+            try:
+                self.note_failure(function.__name__, args, error, name)
+            except Exception:  # noqa: BLE001 - the call has its own error to tell
+                _log.exception("failure not noted operation=%s", function.__name__)
+            raise failure from error
 
     return bounded
 
 
-class Impatient(Protocol):
+class Impatient(Noting, Protocol):
     """Whose ``query`` handlers end within *timeout_s* seconds."""
 
     timeout_s: float

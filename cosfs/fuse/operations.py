@@ -41,6 +41,13 @@ _FRAGMENT: Final = 4096
 _FRAGMENTS: Final = MAX_OBJECT_SIZE // _FRAGMENT  # a bucket has no size; one object fits for sure
 _NAME_MAX: Final = 255  # bytes in a name, as on other Linux filesystems
 
+# What the first arguments of a call stand for, if they are not an inode: for note_failure.
+_OF_NAMES: Final = frozenset(
+    ("lookup", "symlink", "mknod", "mkdir", "unlink", "rmdir", "rename", "create")
+)
+_OF_HANDLES: Final = frozenset(("read", "write", "flush", "fsync", "readdir"))
+_CALLS: Final = {"flush": "close", "lookup": "stat", "getattr": "stat"}  # as programs know them
+
 
 class Operations(pyfuse3.Operations):
     """The handlers that pyfuse3 calls; those that are missing answer ENOSYS."""
@@ -274,6 +281,27 @@ class Operations(pyfuse3.Operations):
     async def access(self, inode: InodeT, mode: ModeT, ctx: RequestContext) -> bool:
         """The kernel checks by itself: every mount has default_permissions."""
         return True
+
+    def note_failure(
+        self, call: str, arguments: Sequence[object], error: Exception, errno_name: str
+    ) -> None:
+        """Remember a failed call by its path, for who asks why. See errnos.Noting."""
+        path = self._subject(call, arguments)
+        if path is not None:
+            self._fs.troubles.note(path, _CALLS.get(call, call), error, errno_name)
+
+    def _subject(self, call: str, arguments: Sequence[object]) -> str | None:
+        """The path that a call is about; None if nothing stands for it any more."""
+        match arguments:
+            case [int(number), bytes(name), *_] if call in _OF_NAMES:
+                directory = self._fs.find_path(number)
+                shown = name.decode(errors="backslashreplace")
+                return (directory and os.path.join(directory, shown)) or shown
+            case [int(number), *_] if call in _OF_HANDLES:
+                return self._fs.find_path_of_handle(number)
+            case [int(number), *_]:
+                return self._fs.find_path(number)
+        return None
 
     def _create(
         self,

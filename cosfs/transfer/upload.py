@@ -143,6 +143,7 @@ class UploadSession:
         self.error: Exception | None = None
         self.submitted = 0  # parts given to the session; also the last part's number
         self.size = 0  # bytes of those parts
+        self.stored = 0  # bytes of the parts that COS has
         self._client = client
         self._memory = memory
         self._journal = journal
@@ -285,6 +286,7 @@ class UploadSession:
         async for number, part in self._taken_jobs:
             try:
                 self._parts[number] = await self._store(number, part)
+                self.stored += part.size
             finally:
                 self._memory.arrive(buffered_size(part))
             del part  # an idle worker would keep the bytes of its last one

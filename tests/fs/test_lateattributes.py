@@ -231,13 +231,20 @@ async def test_bug_in_storing_changes_ends_nothing_else(
     async def broken(_node: Node) -> None:
         raise ZeroDivisionError
 
-    late = LateAttributes(files.fs.namespace.inodes, broken, files.engines.nursery)
+    lost: list[Node] = []
+    late = LateAttributes(
+        files.fs.namespace.inodes,
+        broken,
+        lambda node, _error: lost.append(node),
+        files.engines.nursery,
+    )
     files.fs.namespace.collect_attributes(node, CHMOD)
     await late.collected(node)
     await trio.sleep(1.5 * MOMENT_S)
 
     assert "ZeroDivisionError" in caplog.text
     assert node.late is None
+    assert lost == [node]
 
 
 async def test_opening_amid_a_burst_of_changes_asks_nothing(files: Files) -> None:

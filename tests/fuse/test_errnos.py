@@ -2,6 +2,7 @@
 
 import errno
 import logging
+from collections.abc import Sequence
 
 import pyfuse3
 import pytest
@@ -65,6 +66,12 @@ class Handlers:
 
     def __init__(self, error: BaseException | None = None) -> None:
         self._error = error
+        self.noted: list[tuple[str, Sequence[object], Exception, str]] = []
+
+    def note_failure(
+        self, call: str, arguments: Sequence[object], error: Exception, errno_name: str
+    ) -> None:
+        self.noted.append((call, arguments, error, errno_name))
 
     @handler
     async def read(self, size: int) -> bytes:
@@ -191,3 +198,27 @@ async def test_notification_lets_nothing_out(caplog: pytest.LogCaptureFixture) -
     await Handlers(ZeroDivisionError("planted")).forget()
 
     assert "planted" in caplog.text
+
+
+async def test_failure_is_noted_with_its_call_and_errno() -> None:
+    error = make(errors.AccessDenied)
+    handlers = Handlers(error)
+
+    with pytest.raises(pyfuse3.FUSEError):
+        await handlers.read(7)
+
+    assert handlers.noted == [("read", (7,), error, "EACCES")]
+
+
+async def test_failure_that_cannot_be_noted_is_answered_all_the_same(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Forgetful(Handlers):
+        def note_failure(self, *_anything: object) -> None:
+            raise ZeroDivisionError
+
+    with pytest.raises(pyfuse3.FUSEError) as caught:
+        await Forgetful(make(errors.AccessDenied)).read(1)
+
+    assert caught.value.errno == errno.EACCES
+    assert "failure not noted operation=read" in caplog.text

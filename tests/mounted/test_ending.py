@@ -157,6 +157,6 @@ def test_umount_tells_of_a_file_that_could_not_be_stored(emulator: EmulatorProce
         emulator.set_faults("")
         log = mount.log.read_text()
 
-    assert "file lost name=refused" in log
+    assert "file lost path=refused" in log
     assert done.returncode == 1
     assert "not stored: 'refused'" in done.stderr
