@@ -30,7 +30,8 @@ _LAYERS: Final[Mapping[str, frozenset[str]]] = {
     "namespace": _BASE | {"cos", "state"},
     "fs": _BASE | {"cos", "transfer", "namespace"},
     "fuse": _BASE | {"cos", "transfer", "namespace", "fs", "mounttable"},
-    "mount": _BASE | {"cos", "transfer", "namespace", "fs", "fuse", "state"},
+    "control": _BASE,
+    "mount": _BASE | {"cos", "transfer", "namespace", "fs", "fuse", "state", "control"},
     "cli": _BASE
     | {"cos", "transfer", "mount", "emulator", "values", "options", "settings", "mounttable"}
     | {"state"},
@@ -48,6 +49,7 @@ _OWNERS: Final[Mapping[str, tuple[str, ...]]] = {
 # Where a bug must not go further: the error boundaries, and the outermost frame of a task of the
 # mount's nursery, which would end the mount.
 _CATCH_ALL: Final = (
+    "control.py",
     "fuse/errnos.py",
     "cli/",
     "fs/filesystem.py",
