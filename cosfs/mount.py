@@ -10,15 +10,17 @@ import os
 import signal
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Final
 
 import trio
 
+from cosfs import __version__
 from cosfs.config import MountConfig
+from cosfs.control import Command, Question, serve_control
 from cosfs.cos.client import CosClient
 from cosfs.cos.credentials import CredentialsProvider, find_credentials
 from cosfs.errors import (
@@ -33,6 +35,7 @@ from cosfs.errors import (
     TransportError,
 )
 from cosfs.fs.filesystem import Filesystem
+from cosfs.fs.status import status_of
 from cosfs.fs.storing import Engines
 from cosfs.fuse.session import FuseSession
 from cosfs.namespace.attributes import AttributeCodec
@@ -51,13 +54,15 @@ STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 logger = logging.getLogger(__name__)
 
 
-async def run_mount(config: MountConfig, ready: Callable[[], None]) -> None:
+async def run_mount(
+    config: MountConfig, ready: Callable[[], None], *, control: Path | None = None
+) -> None:
     """Mount, call *ready* once the mount answers, return when it has ended with nothing undone.
 
-    Raises CosfsError: the first cause, never a group.
+    Its control socket is at *control*. Raises CosfsError: the first cause, never a group.
     """
     try:
-        await _run(config, ready)
+        await _run(config, ready, control)
     except BaseExceptionGroup as group:
         raise _first_cause(group) from group
 
@@ -71,7 +76,7 @@ def _first_cause(group: BaseExceptionGroup[BaseException]) -> BaseException:
     return leaf
 
 
-async def _run(config: MountConfig, ready: Callable[[], None]) -> None:
+async def _run(config: MountConfig, ready: Callable[[], None], control: Path | None) -> None:
     credentials = find_credentials(
         config.credentials_file, os.environ, config.service.bucket, anonymous=config.anonymous
     )
@@ -86,6 +91,9 @@ async def _run(config: MountConfig, ready: Callable[[], None]) -> None:
             engines = await _build_engines(config, client, journal, nursery)
             filesystem = Filesystem(engines, still_held=session.still_held)
             nursery.start_soon(_expire_uploads, config, client, journal)
+            if control is not None:
+                commands = _commands(config, engines, filesystem)
+                nursery.start_soon(serve_control, control, commands)
             await _serve(session, filesystem, config.mountpoint, ready)
             nursery.cancel_scope.cancel()
 
@@ -120,6 +128,27 @@ async def _build_engines(
         config=config.transfer,
         nursery=nursery,
     )
+
+
+def _commands(config: MountConfig, engines: Engines, filesystem: Filesystem) -> dict[str, Command]:
+    """What can be asked through the control socket."""
+    began = time.time()
+
+    async def status(_question: Question) -> Mapping[str, object]:
+        mount = {
+            "source": config.source,
+            "mountpoint": str(config.mountpoint),
+            "pid": os.getpid(),
+            "version": __version__,
+            "began": began,
+        }
+        return mount | asdict(status_of(filesystem, engines))
+
+    async def why(question: Question) -> Mapping[str, object]:
+        trouble = filesystem.troubles.find(str(question.get("path", "")))
+        return {"trouble": None if trouble is None else asdict(trouble)}
+
+    return {"status": status, "why": why}
 
 
 async def _check_bucket(config: MountConfig, credentials: CredentialsProvider) -> None:
@@ -169,39 +198,59 @@ async def _serve(
     session: FuseSession, filesystem: Filesystem, mountpoint: Path, ready: Callable[[], None]
 ) -> None:
     """Answer the kernel until the end is asked for, then commit what is open."""
-    draining = trio.CancelScope()
+    patience = trio.CancelScope()
     # Before mounting: a signal that came in between would leave a dead mount behind.
     with trio.open_signal_receiver(*STOP_SIGNALS) as signals:
         session.mount(filesystem)
         try:
             async with trio.open_nursery() as nursery:
-                nursery.start_soon(_obey_signals, signals, session, draining)
+                nursery.start_soon(_obey_signals, signals, session, patience)
                 nursery.start_soon(_announce, mountpoint, ready)
-                await session.serve()
-                logger.info("mount ends mountpoint=%s", mountpoint)
-                await _drain(filesystem, draining)
+                with patience:
+                    await session.serve()  # until requests under way are answered as well
+                    await _drain(filesystem, mountpoint)
+                if patience.cancelled_caught:
+                    raise MountInterrupted(_interrupted(filesystem))
                 nursery.cancel_scope.cancel()
         finally:
             session.close()
 
 
-async def _drain(filesystem: Filesystem, draining: trio.CancelScope) -> None:
-    """Commit what is open, unless a second signal cancels *draining*. Raises MountInterrupted."""
-    with draining:
+async def _drain(filesystem: Filesystem, mountpoint: Path) -> None:
+    """Commit what is open. Raises FilesLost."""
+    dirty = len(filesystem.unstored)
+    logger.info("mount ends mountpoint=%s dirty=%d", mountpoint, dirty)
+    began = time.monotonic()
+    try:
         await filesystem.close()
-    if draining.cancelled_caught:
-        raise MountInterrupted("ended before its uploads were finished: they are lost")
+    finally:
+        logger.info(
+            "mount ended mountpoint=%s stored=%d left=%d lost=%d seconds=%.1f",
+            mountpoint,
+            dirty - len(filesystem.unstored),
+            len(filesystem.unstored),
+            len(filesystem.lost),
+            time.monotonic() - began,
+        )
+
+
+def _interrupted(filesystem: Filesystem) -> str:
+    paths = filesystem.unstored
+    shown = ", ".join(repr(path) for path in paths[:3])
+    more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
+    lost = f", which are lost: {shown}{more}" if paths else ""
+    return f"ended before its uploads were finished{lost}"
 
 
 async def _obey_signals(
-    signals: AsyncIterator[int], session: FuseSession, draining: trio.CancelScope
+    signals: AsyncIterator[int], session: FuseSession, patience: trio.CancelScope
 ) -> None:
-    """The first signal ends the service of requests, the second does not wait for uploads."""
+    """The first signal ends the service of requests, the second ends the wait for uploads."""
     number = await anext(signals)
     logger.info("mount stops signal=%s", signal.Signals(number).name)
     session.stop()
     await anext(signals)
-    draining.cancel()
+    patience.cancel()
 
 
 async def _announce(mountpoint: Path, ready: Callable[[], None]) -> None:

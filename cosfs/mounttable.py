@@ -2,10 +2,12 @@
 
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+_MOST_LINKS: Final = 40  # as Linux
 FUSE_TYPE: Final = "fuse.cosfs"  # the kernel's "fuse" and the subtype that the session asks for
 
 
@@ -20,16 +22,40 @@ class MountedAt:
     uid: int | None
 
 
-def find_mount(mountpoint: Path, table: str | None = None) -> MountedAt | None:
-    """The topmost mount at *mountpoint*, which is resolved."""
+def mounts(table: str | None = None) -> Iterator[MountedAt]:
+    """Every mount, those below others at the same place first."""
     if table is None:
         table = os.fsdecode(Path("/proc/self/mountinfo").read_bytes())
+    return map(_parse_entry, table.splitlines())
+
+
+def find_mount(mountpoint: Path, table: str | None = None) -> MountedAt | None:
+    """The topmost mount at *mountpoint*, which is resolved."""
     found = None
-    for line in table.splitlines():
-        entry = _parse_entry(line)
+    for entry in mounts(table):
         if entry.mountpoint == mountpoint:
             found = entry
     return found
+
+
+def locate(path: Path) -> tuple[Path, Path]:
+    """The mountpoint of the cosfs mount that holds *path*, and the path below it.
+
+    Symlinks are followed up to the mount and not in it: following asks the mount, which may hang.
+    Without such a mount: the whole path, resolved, and nothing below it.
+    """
+    ours = {entry.mountpoint for entry in mounts() if entry.fuse_type == FUSE_TYPE}
+    place, waiting, links = Path("/"), list(Path(os.path.abspath(path)).parts[:0:-1]), 0
+    while waiting:
+        place /= waiting.pop()
+        if place in ours:
+            return place, Path(*reversed(waiting))
+        if links < _MOST_LINKS and place.is_symlink():
+            links += 1
+            target = place.parent / place.readlink()
+            waiting += Path(os.path.abspath(target)).parts[:0:-1]
+            place = Path("/")
+    return place, Path()
 
 
 def resolve(mountpoint: Path) -> Path:

@@ -7,13 +7,14 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
+from pathlib import Path
 from typing import Final
 
 from cosfs.cli.arguments import OPTIONS_METAVAR, CollectSettings, add_options
 from cosfs.cli.background import Ready, run_in_background
 from cosfs.cli.logs import set_up_logging
 from cosfs.cli.mountpoint import prepare
-from cosfs.cli.mounts import records_of
+from cosfs.cli.mounts import Records, records_of
 from cosfs.config import MountConfig
 from cosfs.cos.endpoint import bucket_endpoint
 from cosfs.errors import (
@@ -108,7 +109,7 @@ def _serve(config: MountConfig, ready: Ready) -> tuple[int, str]:
 
     try:
         set_up_logging(config)
-        _run(config, announce)
+        _run(config, announce, _control_socket(records, config.mountpoint))
     except CosfsError as error:
         code, message = exit_code(error), str(error)
     except KeyboardInterrupt:
@@ -122,12 +123,20 @@ def _serve(config: MountConfig, ready: Ready) -> tuple[int, str]:
     return code, message
 
 
-def _run(config: MountConfig, announce: Callable[[], None]) -> None:
+def _control_socket(records: Records, mountpoint: Path) -> Path | None:
+    try:
+        return records.socket(mountpoint)
+    except OSError as error:
+        logger.warning("control socket missing error=%s", error)
+        return None
+
+
+def _run(config: MountConfig, announce: Callable[[], None], control: Path | None) -> None:
     import trio
 
     from cosfs.mount import run_mount
 
-    trio.run(run_mount, config, announce)
+    trio.run(partial(run_mount, config, announce, control=control))
 
 
 def _describe(config: MountConfig) -> str:

@@ -36,6 +36,27 @@ class Records:
         pid = os.getpid()
         self._write(mountpoint, MountRecord(pid=pid, started=_start_time(pid) or 0))
 
+    def socket(self, mountpoint: Path) -> Path:
+        """Where this process may have the mount's control socket. Raises OSError."""
+        place = self._own_directory() / _socket_name(mountpoint, os.getpid())
+        for left in (place, *_dead_sockets(place.parent / _file_name(mountpoint))):
+            left.unlink(missing_ok=True)
+        return place
+
+    def sockets(self) -> Iterator[Path]:
+        """Every control socket, of mounts that have died as well."""
+        for directory in self.places:
+            if self._belongs_to_user(directory):
+                yield from sorted(directory.glob("*.socket"))
+
+    def find_socket(self, mountpoint: Path) -> Path | None:
+        """The control socket of the mount's process, if it has one."""
+        record = self.find(mountpoint)
+        if record is None:
+            return None
+        name = _socket_name(mountpoint, record.pid)
+        return next((socket for socket in self.sockets() if socket.name == name), None)
+
     def end(self, mountpoint: Path, error: str | None) -> None:
         """Take this process's record away, or leave *error* in it for ``cosfs umount`` to tell."""
         record = self.find(mountpoint)
@@ -60,17 +81,21 @@ class Records:
         return None
 
     def forget(self, mountpoint: Path) -> None:
-        """Remove the record."""
+        """Remove the record, and the sockets of processes that are gone."""
         for file in self._files(mountpoint):
-            with suppress(OSError):
-                file.unlink(missing_ok=True)
+            for left in (file, *_dead_sockets(file)):
+                with suppress(OSError):
+                    left.unlink(missing_ok=True)
 
-    def _write(self, mountpoint: Path, record: MountRecord) -> None:
+    def _own_directory(self) -> Path:
         directory = self.places[0]
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not self._belongs_to_user(directory):
             raise PermissionError(f"{directory} belongs to somebody else")
-        file = directory / _file_name(mountpoint)
+        return directory
+
+    def _write(self, mountpoint: Path, record: MountRecord) -> None:
+        file = self._own_directory() / _file_name(mountpoint)
         temporary = file.with_suffix(".new")
         temporary.write_text(json.dumps(asdict(record)))
         temporary.replace(file)
@@ -114,6 +139,17 @@ def _start_time(pid: int) -> int | None:
         return None
     fields = text.rpartition(")")[2].split()  # the name before it may hold spaces and brackets
     return None if fields[0] in "ZX" else int(fields[19])
+
+
+def _socket_name(mountpoint: Path, pid: int) -> str:
+    """Of each process its own: one that still uploads does not lose it to the next mount there."""
+    return f"{_file_name(mountpoint)}.{pid}.socket"
+
+
+def _dead_sockets(record: Path) -> Iterator[Path]:
+    for socket in record.parent.glob(f"{record.name}.*.socket"):
+        if not Path("/proc", socket.name.split(".")[1]).exists():
+            yield socket
 
 
 def _file_name(mountpoint: Path) -> str:

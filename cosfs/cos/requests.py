@@ -67,6 +67,11 @@ class BucketRequests:
         """Whether COS answers, as far as requests have shown."""
         return self._sender.health.report()
 
+    @property
+    def requests_in_flight(self) -> dict[str, int]:
+        """How many operations are at work, by kind."""
+        return self._sender.in_flight
+
     async def aclose(self) -> None:
         """Close the idle connections."""
         await self._sender.aclose()

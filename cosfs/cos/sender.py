@@ -79,6 +79,11 @@ class Sender:
         }
         self._turns = Turns(self.health, limits)
 
+    @property
+    def in_flight(self) -> dict[str, int]:
+        """How many operations each lane has at work; others may wait for a place."""
+        return {lane.value: limit.borrowed_tokens for lane, limit in self._lanes.items()}
+
     async def aclose(self) -> None:
         await self._transport.aclose()
 

@@ -190,7 +190,7 @@ import sys
 import cosfs.mount
 from cosfs.cli.main import main
 
-async def planted(config, ready):
+async def planted(config, ready, *, control):
     raise ZeroDivisionError("planted")
 
 cosfs.mount.run_mount = planted
