@@ -38,13 +38,13 @@ def find_mount(mountpoint: Path, table: str | None = None) -> MountedAt | None:
     return found
 
 
-def locate(path: Path) -> tuple[Path, Path]:
+def locate(path: Path, table: str | None = None) -> tuple[Path, Path]:
     """The mountpoint of the cosfs mount that holds *path*, and the path below it.
 
     Symlinks are followed up to the mount and not in it: following asks the mount, which may hang.
     Without such a mount: the whole path, resolved, and nothing below it.
     """
-    ours = {entry.mountpoint for entry in mounts() if entry.fuse_type == FUSE_TYPE}
+    ours = {entry.mountpoint for entry in mounts(table) if entry.fuse_type == FUSE_TYPE}
     place, waiting, links = Path("/"), list(Path(os.path.abspath(path)).parts[:0:-1]), 0
     while waiting:
         place /= waiting.pop()

@@ -17,7 +17,7 @@ from cosfs.cli.mounts import Records, is_running, records_of
 from cosfs.mounttable import find_mount, locate
 
 PROTOCOL: Final = 1
-ANSWER_TIMEOUT_S: Final = 10.0  # what only looks needs no more, whatever COS does
+ANSWER_TIMEOUT_S: Final = 5.0  # what only looks needs no more, whatever COS does
 _LONGEST_ANSWER: Final = 16 << 20
 
 Answer = dict[str, object]

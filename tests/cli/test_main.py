@@ -17,7 +17,10 @@ def test_help_names_the_commands() -> None:
     done = cosfs("--help")
 
     assert done.code == 0
-    assert all(command in done.output for command in ("mount", "umount", "emulator"))
+    assert all(
+        command in done.output
+        for command in ("mount", "umount", "status", "why", "uploads", "emulator")
+    )
 
 
 def test_help_of_mount_names_every_option() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from cosfs.cli.mounts import MountRecord, Records, is_running
-from cosfs.mounttable import find_mount, resolve
+from cosfs.mounttable import find_mount, locate, resolve
 
 MOUNTPOINT = Path("/mnt/x")
 TABLE = """\
@@ -54,6 +54,78 @@ def test_resolve_follows_symlinks_and_dots(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("real")
 
     assert resolve(tmp_path / "real" / ".." / "link") == tmp_path / "real"
+
+
+def table_with(mountpoint: Path) -> str:
+    return f"40 22 0:35 / {mountpoint} rw - fuse.cosfs cos://b-1/ rw,user_id=0,group_id=0\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "below"),
+    [
+        ("mount", "."),
+        ("mount/", "."),
+        ("mount/a/b", "a/b"),
+        ("mount/a/../b", "b"),
+        ("link/a", "a"),
+        ("link/../mount/a", "a"),
+        ("relative/a", "a"),
+        ("long/a", "a"),
+        ("mount/missing/deeper", "missing/deeper"),
+    ],
+)
+def test_path_in_a_mount_is_located(tmp_path: Path, path: str, below: str) -> None:
+    mountpoint = tmp_path / "mount"
+    (tmp_path / "link").symlink_to(mountpoint)
+    (tmp_path / "relative").symlink_to("mount")
+    (tmp_path / "long").symlink_to("link")
+
+    located = locate(Path(os.path.join(tmp_path, path)), table_with(mountpoint))
+
+    assert located == (mountpoint, Path(below))
+
+
+@pytest.mark.parametrize("path", ["other/a", "mounted", "loop/a"])
+def test_path_in_no_mount_is_located_as_a_whole(tmp_path: Path, path: str) -> None:
+    (tmp_path / "loop").symlink_to("loop")
+
+    located = locate(tmp_path / path, table_with(tmp_path / "mount"))
+
+    assert located == (tmp_path / path, Path())
+
+
+def test_symlink_in_a_mount_is_not_followed(tmp_path: Path) -> None:
+    """Following it would ask the mount."""
+    (tmp_path / "mount").mkdir()
+    (tmp_path / "mount" / "link").symlink_to(tmp_path)
+
+    located = locate(tmp_path / "mount" / "link" / "a", table_with(tmp_path / "mount"))
+
+    assert located == (tmp_path / "mount", Path("link/a"))
+
+
+def test_socket_is_found_while_its_mount_has_a_record(records: Records) -> None:
+    place = records.socket(MOUNTPOINT)
+    place.touch()
+    before = records.find_socket(MOUNTPOINT)
+    records.start(MOUNTPOINT)
+
+    assert before is None
+    assert records.find_socket(MOUNTPOINT) == place
+    assert list(records.sockets()) == [place]
+
+
+def test_sockets_of_the_dead_make_room_and_those_of_the_living_stay(records: Records) -> None:
+    """One that still uploads keeps its socket when the next mounts at the same place."""
+    mine = records.socket(MOUNTPOINT)
+    dead = mine.with_name(mine.name.replace(f".{os.getpid()}.", ".4194305."))
+    other = mine.with_name(mine.name.replace(f".{os.getpid()}.", f".{os.getppid()}."))
+    for place in (mine, dead, other):
+        place.touch()
+
+    records.socket(MOUNTPOINT)
+
+    assert list(records.sockets()) == [other]
 
 
 def test_record_names_this_process_until_its_end(records: Records) -> None:

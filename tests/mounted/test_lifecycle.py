@@ -7,8 +7,6 @@ import stat
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ import pytest
 from cosfs.cli.mounts import is_running, records_of
 from cosfs.mounttable import find_mount
 from tests.mounted.programs import eventually
+from tests.mounted.writers import open_file
 from tests.support.commands import Finished, cosfs
 from tests.support.emulated import BUCKET, EmulatorProcess, emulator_process
 from tests.support.mounted import mount_environment, mounted
@@ -57,51 +56,6 @@ def kill_mount(mountpoint: Path) -> None:
     assert record is not None
     os.kill(record.pid, signal.SIGKILL)
     eventually(lambda: not is_running(record))
-
-
-WRITER = """
-import sys
-with open(sys.argv[1], "wb", buffering=0) as file:
-    file.write(sys.argv[2].encode())
-    print("written", flush=True)
-    sys.stdin.read()
-"""
-
-
-@dataclass(frozen=True, slots=True)
-class Writer:
-    """A process that has a file open."""
-
-    process: subprocess.Popen[str]
-
-    def start_closing(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-
-
-@contextmanager
-def open_file(path: Path, data: str) -> Iterator[Writer]:
-    """A file with *data* written and nothing committed; closed at the end, if not before.
-
-    By another process: when this one starts a child, the child closes its copy of the
-    descriptor, and that is a flush.
-    """
-    process = subprocess.Popen(
-        [sys.executable, "-c", WRITER, path, data],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-    )
-    assert process.stdout is not None
-    assert process.stdin is not None
-    try:
-        assert process.stdout.readline() == "written\n"
-        yield Writer(process)
-    finally:
-        process.stdin.close()
-        process.wait(timeout=30)
-        process.stdout.close()
 
 
 def test_mount_says_what_it_mounted_and_answers(
