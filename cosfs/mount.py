@@ -218,20 +218,14 @@ async def _serve(
 
 async def _drain(filesystem: Filesystem, mountpoint: Path) -> None:
     """Commit what is open. Raises FilesLost."""
-    dirty = len(filesystem.unstored)
-    logger.info("mount ends mountpoint=%s dirty=%d", mountpoint, dirty)
+    logger.info("mount ends mountpoint=%s unstored=%d", mountpoint, len(filesystem.unstored))
     began = time.monotonic()
     try:
         await filesystem.close()
     finally:
-        logger.info(
-            "mount ended mountpoint=%s stored=%d left=%d lost=%d seconds=%.1f",
-            mountpoint,
-            dirty - len(filesystem.unstored),
-            len(filesystem.unstored),
-            len(filesystem.lost),
-            time.monotonic() - began,
-        )
+        seconds = time.monotonic() - began
+        lost = len(filesystem.lost) + len(filesystem.unstored)
+        logger.info("mount ended mountpoint=%s lost=%d seconds=%.1f", mountpoint, lost, seconds)
 
 
 def _interrupted(filesystem: Filesystem) -> str:

@@ -330,7 +330,7 @@ class Filesystem:
         await self._late.store_all()
         async with trio.open_nursery() as nursery:
             for file in self.open_files:
-                nursery.start_soon(self._commit_or_log, file)
+                nursery.start_soon(self._finish, file)
         if self._lost:
             raise FilesLost({path: str(reason_of(error)) for path, error in self._lost.items()})
 
@@ -391,6 +391,17 @@ class Filesystem:
     async def _commit(self, file: OpenFile) -> None:
         await file.commit()
         self._lost.pop(path_of(file.node), None)
+
+    async def _finish(self, file: OpenFile) -> None:
+        """Commit *file* and leave nothing of it behind: nobody comes back to it."""
+        path, was_unstored = path_of(file.node), file.is_unstored
+        await self._commit_or_log(file)
+        if was_unstored and not file.is_unstored:
+            _log.info("file stored path=%s", path)
+        try:
+            await file.discard()
+        except CosfsError as error:
+            _log.warning("file not cleared away path=%s error=%s", path, error)
 
     async def _commit_or_log(self, file: OpenFile) -> None:
         if file.node.unlinked:
