@@ -148,7 +148,7 @@ def _socket_name(mountpoint: Path, pid: int) -> str:
 
 def _dead_sockets(record: Path) -> Iterator[Path]:
     for socket in record.parent.glob(f"{record.name}.*.socket"):
-        if not Path("/proc", socket.name.split(".")[1]).exists():
+        if _start_time(int(socket.name.split(".")[1])) is None:
             yield socket
 
 

@@ -142,6 +142,7 @@ def test_mount_clears_the_dead_end_of_a_killed_one(
     emulator: EmulatorProcess, mountpoint: Path
 ) -> None:
     mount(emulator, mountpoint)
+    left = RECORDS.find_socket(mountpoint)
     kill_mount(mountpoint)
 
     done = mount(emulator, mountpoint)
@@ -149,6 +150,54 @@ def test_mount_clears_the_dead_end_of_a_killed_one(
     assert done.code == 0
     assert "cleared the dead end" in done.complaint
     assert os.listdir(mountpoint) == []
+    assert left is not None
+    assert not left.exists()
+    assert cosfs("status", str(mountpoint)).code == 0
+
+
+def test_process_killed_while_it_stores_leaves_nothing_in_the_way(
+    emulator: EmulatorProcess, mountpoint: Path
+) -> None:
+    """As systemd does when TimeoutStopSec is over."""
+    mount(emulator, mountpoint)
+    emulator.set_faults("operation=PutObject delay=60")
+    with open_file(mountpoint / "open", "data"):
+        record = RECORDS.find(mountpoint)
+        assert record is not None
+        os.kill(record.pid, signal.SIGTERM)
+        eventually(lambda: any(each["operation"] == "PutObject" for each in emulator.requests()))
+        kill_mount(mountpoint)
+        emulator.set_faults("")
+
+        again = mount(emulator, mountpoint)
+
+    assert again.code == 0
+    assert os.listdir(mountpoint) == []
+    assert umount(mountpoint).code == 0
+
+
+def test_mounting_anew_where_one_still_stores_lets_it_finish(
+    emulator: EmulatorProcess, mountpoint: Path
+) -> None:
+    mount(emulator, mountpoint)
+    emulator.set_faults("operation=PutObject delay=3")
+    with open_file(mountpoint / "late", "data") as writer:
+        first = RECORDS.find(mountpoint)
+        assert umount(mountpoint, "--lazy").code == 0
+        writer.start_closing()
+
+        assert mount(emulator, mountpoint).code == 0
+        second = RECORDS.find(mountpoint)
+        told = cosfs("status", "--json").output
+    assert first is not None
+    assert second is not None
+    eventually(lambda: not is_running(first))
+
+    assert f'"pid": {first.pid}' in told
+    assert f'"pid": {second.pid}' in told
+    assert is_running(second)
+    assert (mountpoint / "late").read_text() == "data"
+    assert umount(mountpoint).code == 0
 
 
 def test_mount_over_a_mount_is_refused(emulator: EmulatorProcess, mountpoint: Path) -> None:
