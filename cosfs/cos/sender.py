@@ -82,7 +82,7 @@ class Sender:
     @property
     def in_flight(self) -> dict[str, int]:
         """How many operations each lane has at work; others may wait for a place."""
-        return {lane.value: limit.borrowed_tokens for lane, limit in self._lanes.items()}
+        return self._turns.taken
 
     async def aclose(self) -> None:
         await self._transport.aclose()

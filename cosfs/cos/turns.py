@@ -41,6 +41,11 @@ class Turns:
         self._waiting: set[_Waiter] = set()
         health.on_change = self._reconsider
 
+    @property
+    def taken(self) -> dict[str, int]:
+        """How many places of each lane are taken."""
+        return {lane.value: taken.borrowed_tokens for lane, taken in self._limiters.items()}
+
     @asynccontextmanager
     async def turn(self, request: Request, patience_s: float) -> AsyncIterator[Turn]:
         """A place in *request*'s lane. Raises ServiceAway."""
