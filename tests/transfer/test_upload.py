@@ -154,9 +154,10 @@ async def test_failure_is_known_before_anybody_asks(api: Api, uploading: Uploadi
 
 
 async def test_upload_that_cannot_begin_fails_with_its_cause(
-    api: Api, uploading: Uploading
+    api: Api, client: CosClient, nursery: trio.Nursery
 ) -> None:
     api.faults.set([Fault(operation="InitiateMultipartUpload", status=403, code="AccessDenied")])
+    uploading = Uploading(client, nursery)
     uploading.submit_parts(2)
 
     with pytest.raises(UploadFailed) as caught:
