@@ -210,9 +210,12 @@ async def test_abort_in_the_middle_leaves_nothing(api: Api, uploading: Uploading
         await uploading.session.complete()
 
 
-async def test_abort_while_it_begins_leaves_nothing(api: Api, uploading: Uploading) -> None:
+async def test_abort_while_it_begins_leaves_nothing(
+    api: Api, client: CosClient, nursery: trio.Nursery
+) -> None:
     """COS has made the upload, and its answer is on the way."""
     api.faults.set([Fault(operation="InitiateMultipartUpload", bandwidth=1000)])
+    uploading = Uploading(client, nursery)
     uploading.submit_parts(2)
     await trio.sleep(0.1)
     assert unfinished_uploads(api) == [KEY]
