@@ -6,7 +6,6 @@ of every upload from its Initiate to its end, so that one that broke off can be 
 """
 
 import contextlib
-import hashlib
 import logging
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +14,7 @@ from typing import Final
 
 import trio
 
-from cosfs.cos.checksum import combine
+from cosfs.cos.checksum import combine, md5_of
 from cosfs.cos.checksum import crc64 as crc64_of
 from cosfs.cos.client import CosClient
 from cosfs.cos.model import (
@@ -298,12 +297,24 @@ class UploadSession:
             return await self._client.upload_part_copy(self.key, self._upload_id, number, source)
         body = await assemble(self._client, self.target, part.pieces)
         there = self._there.get(number)
-        if there is not None and there.size == part.size and await _is_content(body, there):
+        if there is not None and there.size == part.size and await self._holds(there, body):
             self.resumed += 1
             return replace(there, crc64=crc64_of(body))
         stored = await self._client.upload_part(self.key, self._upload_id, number, body)
-        await self._journal.part_done(self._upload_id, stored)
+        await self._journal.part_done(self._upload_id, stored, body)
         return stored
+
+    async def _holds(self, part: Part, body: Body) -> bool:
+        """Whether a part that COS has holds *body*.
+
+        Its ETag is the MD5; where it is not, as with KMS keys, the journal's CRC64 must do. That
+        alone is weaker: data that ends with its own CRC64 has the same one whatever it is.
+        """
+        assert self._earlier is not None
+        noted = self._earlier.parts.get(part.number)
+        if noted is not None and noted.etag == part.etag and not self._earlier.has_md5_etags:
+            return noted.crc64 == crc64_of(body)
+        return await trio.to_thread.run_sync(md5_of, body) == part.etag
 
     def _fail(self, error: Exception) -> None:
         bug = None if isinstance(error, CosfsError) else error
@@ -334,18 +345,6 @@ class UploadSession:
         finally:
             with trio.CancelScope(shield=True):  # the journal is local
                 await (self._journal.end if is_gone else self._journal.leave)(self._upload_id)
-
-
-async def _is_content(body: Body, part: Part) -> bool:
-    """Whether *part* holds *body*: its ETag is the MD5, but where COS encrypts with KMS keys."""
-
-    def md5() -> str:
-        digest = hashlib.md5(usedforsecurity=False)
-        for chunk in body:
-            digest.update(chunk)
-        return digest.hexdigest()
-
-    return await trio.to_thread.run_sync(md5) == part.etag
 
 
 def _combined_crc64(parts: Sequence[Part]) -> int | None:

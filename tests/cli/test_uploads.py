@@ -55,7 +55,7 @@ def begin(
             for number, part in enumerate(parts, 1):
                 stored = await client.upload_part(Key(key), upload_id, number, [part])
                 if journal is not None:
-                    await journal.part_done(upload_id, stored)
+                    await journal.part_done(upload_id, stored, [part])
             return upload_id
 
     return trio.run(upload)

@@ -16,6 +16,7 @@ from tests.support.engines import (
     PART,
     Files,
     asked,
+    make_quiet_api,
     opened_files,
     some_bytes,
     stored_metadata,
@@ -84,6 +85,19 @@ async def test_second_copy_sends_only_what_is_missing(
     assert f"resumed: 4 of {PARTS + 1} parts were already there" in caplog.text
     assert files.memory.used == 0
     assert files.engines.journal.uploads() == []
+
+
+async def test_etags_that_are_no_md5_leave_the_proof_to_the_journal(journal_file: Path) -> None:
+    api = make_quiet_api()
+    await break_off(api, journal_file, CONTENT[: 4 * PART])
+    changed = CONTENT[:PART] + b"changed" + CONTENT[PART + 7 :]
+
+    with opened_journal(journal_file) as journal:
+        async with opened_files(api, journal=journal) as files:
+            await write(files, "f", changed)
+
+            assert files.stored("f") == changed
+            assert len(asked(api, "UploadPart")) == PARTS + 1 - 3
 
 
 async def test_parts_that_differ_are_sent_again(

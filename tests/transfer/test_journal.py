@@ -1,9 +1,11 @@
 """The journal of uploads: who may go on with which, whatever became of who began it."""
 
+import sqlite3
 import stat
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -11,11 +13,14 @@ import pytest
 from cosfs.cos.model import ETag, Key, ObjectProperties, Part, UploadId
 from cosfs.transfer.journal import UploadJournal, opened_journal
 
+Caplog = pytest.LogCaptureFixture
 KEY = Key("dir/file")
 ID = UploadId("1700000000abc")
 PROPERTIES = ObjectProperties(content_type="text/plain", metadata={"mode": "33188"})
+BODY = [b"part"]
+MD5 = "f4c9385f1902f7334b00b9b4ecd164de"
 PARTS = [
-    Part(number=number, size=number << 20, etag=ETag(f"etag{number}"), crc64=(1 << 64) - number)
+    Part(number=number, size=number << 20, etag=ETag(MD5), crc64=(1 << 64) - number)
     for number in (1, 2)
 ]
 
@@ -34,7 +39,7 @@ def journal(file: Path) -> Iterator[UploadJournal]:
 async def note(journal: UploadJournal, key: Key = KEY, upload_id: UploadId = ID) -> None:
     await journal.begin(key, upload_id, PROPERTIES)
     for part in PARTS:
-        await journal.part_done(upload_id, part)
+        await journal.part_done(upload_id, part, BODY)
 
 
 async def test_claim_tells_all_that_was_noted(file: Path, journal: UploadJournal) -> None:
@@ -47,6 +52,14 @@ async def test_claim_tells_all_that_was_noted(file: Path, journal: UploadJournal
     assert (claimed.upload_id, claimed.key, claimed.properties) == (ID, KEY, PROPERTIES)
     assert claimed.parts == {1: PARTS[0], 2: PARTS[1]}
     assert claimed.sizes == {1: 1 << 20, 2: 2 << 20}
+    assert claimed.has_md5_etags
+
+
+async def test_etags_that_are_no_md5_are_known(journal: UploadJournal) -> None:
+    await journal.begin(KEY, ID, PROPERTIES)
+    await journal.part_done(ID, PARTS[0], [b"something else"])
+
+    assert not journal.uploads()[0].has_md5_etags
 
 
 async def test_upload_of_a_living_owner_is_nobody_elses(
@@ -191,6 +204,16 @@ async def test_damaged_file_is_put_aside(damaged: Path) -> None:
     assert damaged.with_suffix(".damaged").exists()
 
 
+async def test_file_of_another_version_is_put_aside(file: Path, caplog: Caplog) -> None:
+    with closing(sqlite3.connect(file)) as database:
+        database.execute("PRAGMA user_version = 99")
+
+    with opened_journal(file) as journal:
+        await note(journal)
+
+    assert "its tables are of version 99" in caplog.text
+
+
 async def test_journal_that_cannot_be_written_is_kept_in_memory(tmp_path: Path) -> None:
     with opened_journal(tmp_path / "missing" / "bucket.uploads") as journal:
         await note(journal)
@@ -199,14 +222,12 @@ async def test_journal_that_cannot_be_written_is_kept_in_memory(tmp_path: Path) 
         assert journal.claim(KEY) is not None
 
 
-async def test_error_of_the_disk_fails_no_upload(
-    journal: UploadJournal, caplog: pytest.LogCaptureFixture
-) -> None:
+async def test_error_of_the_disk_fails_no_upload(journal: UploadJournal, caplog: Caplog) -> None:
     await note(journal)
     journal._database.execute("DROP TABLE parts")
 
-    await journal.part_done(ID, PARTS[0])
-    await journal.part_done(ID, PARTS[1])
+    await journal.part_done(ID, PARTS[0], BODY)
+    await journal.part_done(ID, PARTS[1], BODY)
 
     assert [record.message for record in caplog.records if "journal" in record.message] == [
         "journal of uploads failed, they will not be resumed error=no such table: parts"
