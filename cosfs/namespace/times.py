@@ -62,8 +62,9 @@ class RecentTimes:
         times = self._times.get(key)
         if times is None:
             return stored
-        return replace(
-            stored,
-            mtime_ns=max(stored.mtime_ns, times.mtime_ns or stored.mtime_ns),
-            ctime_ns=max(stored.ctime_ns, times.ctime_ns),
-        )
+        mtime_ns = stored.mtime_ns
+        if times.mtime_ns is not None:
+            # An mtime that was chosen may be in the future: it ends with the first change since.
+            since = times.mtime_ns > stored.ctime_ns
+            mtime_ns = times.mtime_ns if since else max(mtime_ns, times.mtime_ns)
+        return replace(stored, mtime_ns=mtime_ns, ctime_ns=max(stored.ctime_ns, times.ctime_ns))

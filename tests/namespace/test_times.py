@@ -29,6 +29,17 @@ def test_times_never_go_back_before_those_stored() -> None:
     assert times.shown("a/", STORED) == replace(STORED, mtime_ns=150)
 
 
+def test_an_mtime_in_the_future_ends_with_the_next_change() -> None:
+    times = RecentTimes()
+    future = replace(STORED, mtime_ns=900)
+
+    times.entries_changed("a/", 300)
+    times.entries_changed("b/", 150)
+
+    assert times.shown("a/", future).mtime_ns == 300
+    assert times.shown("b/", future).mtime_ns == 900  # chosen at 200
+
+
 def test_times_that_somebody_chose_are_right_however_old() -> None:
     times = RecentTimes()
     times.entries_changed("a/", 300)
