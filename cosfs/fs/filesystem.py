@@ -156,19 +156,27 @@ class Filesystem:
     async def open(
         self, node: Node, *, writable: bool, pid: int, uid: int = 0, truncate: bool = False
     ) -> FileHandle:
-        """Open a file, as COS has it now (close-to-open). Raises NoSuchEntry if it is gone."""
+        """Open a file, as COS has it now (close-to-open).
+
+        Raises NoSuchEntry if it is gone, StaleFile if it loses its name meanwhile.
+        """
         if node.is_directory:
             raise IsADirectory(f"{node.name!r} is a directory")
-        if node.unlinked and not self._is_open(node):
-            # The kernel remembers a name for a while. Told ESTALE, it looks the name up again.
-            raise StaleFile(f"{node.name!r} is gone")
         recent = trio.current_time() - node.checked < _JUST_CHECKED_S
         recent &= self._looked_up is node
         self._looked_up = None
         # rsync changes the mode of what it has just closed through one more descriptor.
         in_burst = node.late is not None
-        await self.namespace.refresh(node, force=not (recent or in_burst))
-        handle = self._open(node, writable=writable, pid=pid, uid=uid)
+        await self._moving.settled(node)
+        if node.unlinked and not self._is_open(node):
+            # The kernel remembers a name for a while. Told ESTALE, it looks the name up again.
+            raise StaleFile(f"{node.name!r} is gone")
+        file = self._hold(node)  # so that whoever takes the name away meanwhile keeps the bytes
+        try:
+            await self.namespace.refresh(node, force=not (recent or in_burst))
+            handle = self._open(node, writable=writable, pid=pid, uid=uid)
+        finally:
+            await self._let_go(file)
         if truncate:
             try:
                 await handle.file.truncate(0)
@@ -472,7 +480,7 @@ class Filesystem:
         """
         async with AsyncExitStack() as stack:
             for node in dropping:
-                stack.enter_context(self._moving.moving(node))
+                stack.enter_context(self._moving.leaving(node))
             held = []
             for node in sorted([*moving, *dropping], key=lambda node: node.inode):
                 file = self._files.get(node)

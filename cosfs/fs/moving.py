@@ -29,6 +29,16 @@ class MovingNodes:
             del self._tops[ended]
             ended.set()
 
+    @contextmanager
+    def leaving(self, node: Node) -> Iterator[None]:
+        """As ``moving``, for a node that is to lose its name; nor is it looked up meanwhile."""
+        with self.moving(node):
+            node.leaving = True
+            try:
+                yield
+            finally:
+                node.leaving = False
+
     async def settled(self, node: Node) -> None:
         """Wait until neither *node* nor a directory above it moves. Yields only if one does."""
         while (ended := self._end_of_move(node)) is not None:

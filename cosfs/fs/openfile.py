@@ -159,6 +159,8 @@ class OpenFile:
             try:
                 return await self._read(version, span, prefetcher)
             except (PreconditionFailed, NotFound) as error:
+                # A rename under way may be putting its bytes elsewhere.
+                await self._engines.moving.settled(self.node)
                 self._require(epoch)
                 if version == self._store.version:
                     raise StaleFile(

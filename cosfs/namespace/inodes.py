@@ -30,6 +30,7 @@ class Node:
     object: ObjectInfo | None = None
     pending: bool = False  # a file that exists only in this mount so far
     unlinked: bool = False  # has no place in the tree any more
+    leaving: bool = False  # set by fs: about to lose its name; its key may hold another object
     late: AttributeChange | None = None  # collected, part of the attributes, not stored yet
     dirty: bool = False  # set by fs: content or attributes here are newer than the object
     lookups: int = 0  # the kernel's references

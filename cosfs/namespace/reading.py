@@ -107,14 +107,14 @@ class NamespaceReader:
     async def refresh(self, node: Node, *, force: bool = False) -> None:
         """Make the attributes as old as the time to live at most; *force*: as of now.
 
-        Pending, dirty and unlinked nodes are left alone, and so is the root: ``load_root`` is for
-        that. Raises NoSuchEntry if it is gone.
+        Pending, dirty, leaving and unlinked nodes are left alone, and so is the root:
+        ``load_root`` is for that. Raises NoSuchEntry if it is gone.
         """
         if node is self.inodes.root:
             node.checked = trio.current_time()
             return None
         while not node.unlinked and (force or not self._is_fresh(node)):
-            if node.pending or node.dirty:
+            if _is_ours(node):
                 return None
             prefix, name = split_key(self.key_of(node))
             with self._listings.request() as began:
@@ -171,7 +171,7 @@ class NamespaceReader:
         return trio.current_time() < node.checked + self.ttl_s
 
     def _is_settled(self, node: Node) -> bool:
-        return node.pending or node.dirty or self._is_fresh(node)
+        return _is_ours(node) or self._is_fresh(node)
 
     async def _reload(self, node: Node, *, force: bool) -> Found | None:
         key = self.key_of(node)
@@ -185,7 +185,7 @@ class NamespaceReader:
 
     def _confirm(self, node: Node, found: Found | None) -> None:
         """Bring a known node up to date. Raises NoSuchEntry if it is gone or another type."""
-        if node.pending or node.dirty or node.unlinked:
+        if _is_ours(node) or node.unlinked:
             return
         if found is not None and found.attributes.kind == node.attributes.kind:
             self._settle(node, found)
@@ -197,7 +197,7 @@ class NamespaceReader:
         """The node for what was found; another type means another node. Raises NoSuchEntry."""
         node = self.inodes.child(parent, name)
         if node is not None:
-            if node.pending or node.dirty or (found is None and self._holds_pending(node)):
+            if _is_ours(node) or (found is None and self._holds_pending(node)):
                 return node
             if found is None or found.attributes.kind != node.attributes.kind:
                 self.inodes.unlink(node)
@@ -266,6 +266,11 @@ class NamespaceReader:
         prefix = self.key_of(parent)
         checked_key(prefix + name)
         return prefix
+
+
+def _is_ours(node: Node) -> bool:
+    """Whether this mount knows better than COS what the node is."""
+    return node.pending or node.dirty or node.leaving
 
 
 def _with_late(attributes: Attributes, node: Node) -> Attributes:

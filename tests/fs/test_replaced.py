@@ -5,6 +5,7 @@ import trio
 
 from cosfs.emulator.faults import Fault
 from cosfs.errors import StaleFile
+from cosfs.fs.handles import FileHandle
 from cosfs.namespace.attributes import AttributeChange
 from tests.support.engines import MIB, PART, Files, keys, some_bytes
 from tests.support.jumping import run_jumping
@@ -79,3 +80,82 @@ async def test_file_made_while_its_directory_is_renamed_is_stored_in_it(
 
 async def rename(files: Files, name: str, new_name: str) -> None:
     await files.fs.rename(files.root, name, files.root, new_name, replace=True)
+
+
+@pytest.mark.parametrize("operation", ["CopyObject", "DeleteObject"])
+async def test_open_waits_for_a_rename_of_the_file(files: Files, operation: str) -> None:
+    await files.put("f", b"content")
+    node = await files.fs.lookup(files.root, "f")
+    files.api.faults.set([Fault(operation=operation, times=1, delay=5.0)])
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rename, files, "f", "g")
+        await trio.sleep(1)
+        handle = await files.fs.open(node, writable=False, pid=1)
+        assert await files.fs.read(handle, 0, 100) == b"content"
+
+    assert await files.fs.read(handle, 3, 100) == b"tent"
+    await files.close(handle)
+
+
+async def test_open_of_a_file_that_is_being_replaced_asks_for_another_lookup(
+    files: Files,
+) -> None:
+    """The kernel makes it, once it is told that the file it had found is stale."""
+    await files.put("f", b"old")
+    await files.put("new", b"new")
+    node = await files.fs.lookup(files.root, "f")
+    files.fs.namespace.inodes.remember(node)
+    files.api.faults.set([Fault(operation="CopyObject", times=1, delay=5.0)])
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rename, files, "new", "f")
+        await trio.sleep(1)
+        with pytest.raises(StaleFile):
+            await files.fs.open(node, writable=False, pid=1)
+
+    handle = await files.open("f", writable=False)
+    assert await files.fs.read(handle, 0, 100) == b"new"
+    await files.close(handle)
+
+
+async def test_file_that_is_replaced_while_it_is_opened_is_the_old_one(files: Files) -> None:
+    await files.put("f", b"old")
+    await files.put("new", b"longer")
+    node = await files.fs.lookup(files.root, "f")
+    files.fs.namespace.inodes.remember(node)
+    await files.fs.lookup(files.root, "new")
+    files.api.faults.set([Fault(operation="HeadObject", times=1, delay=5.0)])
+    opened: list[FileHandle] = []
+
+    async def open_it() -> None:
+        opened.append(await files.fs.open(node, writable=False, pid=1))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(open_it)
+        await trio.sleep(1)
+        await rename(files, "new", "f")
+
+    assert await files.fs.read(opened[0], 0, 100) == b"old"
+    assert files.fs.known_attributes(node).size == 3
+    await files.close(opened[0])
+    assert keys(files) == ["f"]
+
+
+async def test_file_that_is_being_replaced_is_the_old_one_until_it_is_done(files: Files) -> None:
+    """Its key holds the new object already."""
+    await files.put("f", b"old")
+    await files.put("new", b"longer")
+    handle = await files.open("f", writable=False)
+    files.api.faults.set([Fault(operation="DeleteObject", times=1, delay=20.0)])
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(rename, files, "new", "f")
+        await trio.sleep(10)
+        assert files.stored("f") == b"longer"
+        assert (await files.fs.attributes(handle.file.node)).size == 3
+        assert await files.fs.read(handle, 0, 100) == b"old"
+
+    assert await files.fs.read(handle, 0, 100) == b"old"
+    await files.close(handle)
+    assert keys(files) == ["f"]
