@@ -1,11 +1,15 @@
 """Several programs on one file, and files that only their descriptors know."""
 
+import errno
+import io
 import mmap
 import os
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
 from tests.mounted.conftest import Place
 from tests.mounted.programs import content, eventually, run, shell
@@ -167,3 +171,36 @@ def test_a_mapping_shows_what_others_write(place: Place) -> None:
         mapped.close()
 
     place.assert_holds({"f": bytes(data)})
+
+
+def test_file_that_is_replaced_all_the_time_is_always_read_whole(place: Place) -> None:
+    """As a program does that saves its state by renaming a new file over the old one."""
+    states = [f"{number} ".encode() * 1000 for number in range(60)]
+    (place.path / "state").write_bytes(states[0])
+
+    def save_all() -> None:
+        for state in states[1:]:
+            (place.path / ".new").write_bytes(state)
+            (place.path / ".new").rename(place.path / "state")
+
+    with ThreadPoolExecutor(1) as pool:
+        saving = pool.submit(save_all)
+        seen = []
+        while not saving.done():
+            with opened_again(place.path / "state") as file:
+                seen.append(file.read())
+        saving.result()
+
+    assert len(seen) > 1
+    assert set(seen) <= set(states)
+    place.assert_holds({"state": states[-1]})
+
+
+def opened_again(path: Path) -> io.FileIO:
+    """The file, as soon as it is not replaced twice while the kernel opens it."""
+    while True:
+        try:
+            return io.FileIO(path)
+        except OSError as error:
+            if error.errno != errno.ESTALE:
+                raise
