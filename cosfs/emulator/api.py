@@ -286,11 +286,11 @@ class Api:
         """The /-/ resources, with which tests steer a server in another process."""
         match request.method, request.target.removeprefix(ADMIN_PREFIX):
             case "POST", "faults":
-                text = (await whole(request.body, limit=MIB)).decode()
                 try:
+                    text = (await whole(request.body, limit=MIB)).decode()
                     self.faults.set(parse_faults(text))
-                except FaultSyntaxError as error:
-                    return answer(400, content=str(error).encode())
+                except (FaultSyntaxError, UnicodeDecodeError, Refusal) as error:
+                    return answer(400, content=str(error).encode("utf-8", "replace"))
                 return answer(200)
             case "GET", "requests":
                 content = json.dumps(self.requests.as_json_values()).encode()

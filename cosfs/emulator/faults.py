@@ -27,6 +27,7 @@ from typing import Final
 
 from cosfs.emulator.routing import OPERATION_NAMES
 
+_TOO_MUCH: Final = 1e18  # of bytes or seconds
 _OPERATIONS: Final = frozenset(name.lower() for name in OPERATION_NAMES)
 
 
@@ -63,6 +64,10 @@ class Fault:
     def __post_init__(self) -> None:
         if self.operation and self.operation.lower() not in _OPERATIONS:
             raise FaultSyntaxError(f"operation={self.operation}: no such operation")
+        if self.status is not None and not 200 <= self.status < 600:
+            raise FaultSyntaxError(f"status={self.status}: not the status of an answer")
+        if self.every == 0:
+            raise FaultSyntaxError("every=0: from 1")
 
     def matches(self, operation: str, key: str) -> bool:
         wanted = self.operation.lower()
@@ -125,7 +130,10 @@ def parse_faults(text: str) -> list[Fault]:
 
 def parse_fault(line: str) -> Fault:
     """One rule. Raises FaultSyntaxError."""
-    items = [item.partition("=") for item in shlex.split(line)]
+    try:
+        items = [item.partition("=") for item in shlex.split(line)]
+    except ValueError as error:
+        raise FaultSyntaxError(f"{line}: {error}") from error
     written = _Written({name: value for name, _, value in items})
     unknown = written.texts.keys() - {known.name for known in fields(Fault)}
     if unknown:
@@ -169,9 +177,12 @@ class _Written:
         if name not in self.texts:
             return None
         try:
-            return float(self.texts[name])
+            value = float(self.texts[name])
         except ValueError as error:
             raise FaultSyntaxError(f"{name}={self.texts[name]}: a number is needed") from error
+        if not 0 <= value < _TOO_MUCH:
+            raise FaultSyntaxError(f"{name}={self.texts[name]}: from 0 to {_TOO_MUCH:g}")
+        return value
 
     def flag(self, name: str) -> bool:
         """Set by its name alone, too."""

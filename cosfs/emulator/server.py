@@ -95,8 +95,14 @@ class _Connection:
     async def _receive_head(self, http: h11.Connection) -> h11.Request | None:
         if self.unread:
             http.receive_data(self.unread)
-        while (event := http.next_event()) is h11.NEED_DATA:
-            http.receive_data(await self.receive(_HEAD_RECEIVE_SIZE))
+        try:
+            while (event := http.next_event()) is h11.NEED_DATA:
+                http.receive_data(await self.receive(_HEAD_RECEIVE_SIZE))
+        except h11.RemoteProtocolError as error:
+            status = error.error_status_hint
+            head = h11.Response(status_code=status, headers=[("Connection", "close")])
+            await self.send([http.send(head) or b""])
+            raise
         return event if isinstance(event, h11.Request) else None
 
     async def receive(self, size: int) -> bytes:
@@ -182,8 +188,11 @@ class _ChunkedBody(_RequestBody):
     """A body in chunks, read through h11."""
 
     async def _receive(self) -> Buffer:
-        while (event := self._http.next_event()) is h11.NEED_DATA:
-            self._http.receive_data(await self._connection.receive(_HEAD_RECEIVE_SIZE))
+        try:
+            while (event := self._http.next_event()) is h11.NEED_DATA:
+                self._http.receive_data(await self._connection.receive(_HEAD_RECEIVE_SIZE))
+        except h11.RemoteProtocolError as error:
+            raise Refusal("IncompleteBody") from error
         if isinstance(event, h11.Data):
             return bytes(event.data)
         self.is_over = True

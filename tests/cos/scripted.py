@@ -84,9 +84,11 @@ class ScriptedTransport(httpx.AsyncBaseTransport):
             raise reply
         await trio.sleep(reply.wait_s)
         headers = {"x-cos-request-id": "scripted", "content-length": str(len(reply.body))}
-        return httpx.Response(
-            reply.status, headers=headers | dict(reply.headers), stream=_Body(reply)
-        )
+        raw = [
+            (name.encode(), value.encode("latin-1"))
+            for name, value in (headers | dict(reply.headers)).items()
+        ]
+        return httpx.Response(reply.status, headers=raw, stream=_Body(reply))
 
 
 def client_of(

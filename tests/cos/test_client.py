@@ -2,13 +2,14 @@
 
 import base64
 import hashlib
+from collections.abc import Sequence
 
 import pytest
 
 from cosfs.config import ServiceConfig
 from cosfs.cos.client import CosClient
 from cosfs.cos.model import ByteRange, CopySource, ETag, Key, ObjectProperties, UploadId
-from cosfs.errors import ConfigError
+from cosfs.errors import ConfigError, ProtocolError
 from tests.cos.clocks import run_jumping
 from tests.cos.scripted import BUCKET, Reply, ScriptedTransport, Sent, client_of
 
@@ -124,3 +125,52 @@ async def test_client_without_a_bucket_can_list_buckets_alone() -> None:
     assert transport.sent[0].headers["host"] == "service.cos.myqcloud.com"
     with pytest.raises(ConfigError, match="no bucket"):
         await client.head_bucket()
+
+
+def listed(*keys: str, prefixes: Sequence[str] = ()) -> Reply:
+    contents = "".join(
+        f"<Contents><Key>{key}</Key><Size>1</Size><ETag>e</ETag>"
+        "<LastModified>2020-12-10T03:37:30.000Z</LastModified></Contents>"
+        for key in keys
+    )
+    groups = "".join(
+        f"<CommonPrefixes><Prefix>{prefix}</Prefix></CommonPrefixes>" for prefix in prefixes
+    )
+    body = f"<ListBucketResult><IsTruncated>false</IsTruncated>{groups}{contents}"
+    return Reply(body=f"{body}</ListBucketResult>".encode())
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        listed("b/secret"),
+        listed("a"),
+        listed("a/1", "../a/2"),
+        listed(prefixes=["b/"]),
+        listed(prefixes=["a/"]),
+        listed(prefixes=["a/b"]),
+    ],
+    ids=["other", "parent", "dots", "other prefix", "itself", "no delimiter"],
+)
+async def test_listing_of_what_is_not_below_the_prefix_is_refused(reply: Reply) -> None:
+    with pytest.raises(ProtocolError):
+        await client_of(ScriptedTransport(reply)).list_objects(prefix="a/", delimiter="/")
+
+
+async def test_listing_may_show_odd_keys_below_the_prefix() -> None:
+    transport = ScriptedTransport(listed("a/", "a/..", "a/%0A", prefixes=["a//", "a/../"]))
+    page = await client_of(transport).list_objects(prefix="a/", delimiter="/")
+    assert [entry.key for entry in page.objects] == ["a/", "a/..", "a/\n"]
+
+
+@pytest.mark.parametrize("numbers", [(2, 1), (1, 1), (0,), (10_001,)])
+async def test_part_numbers_that_do_not_rise_are_refused(numbers: Sequence[int]) -> None:
+    parts = "".join(
+        f"<Part><PartNumber>{number}</PartNumber><Size>1</Size><ETag>e</ETag></Part>"
+        for number in numbers
+    )
+    transport = ScriptedTransport(
+        Reply(body=f"<ListPartsResult>{parts}</ListPartsResult>".encode())
+    )
+    with pytest.raises(ProtocolError):
+        await client_of(transport).list_parts(Key("k"), UploadId("u"))

@@ -196,3 +196,10 @@ async def test_buckets_are_made_listed_and_removed(client: httpx.AsyncClient) ->
     statuses = [each.status_code for each in (made, again, full, removed)]
     assert statuses == [200, 409, 409, 204]
     assert "<Name>other-1250000000</Name>" in listed.text
+
+
+async def test_head_without_sense_is_refused_by_name(server: RunningServer) -> None:
+    async with connection(server) as stream:
+        await stream.send_all(b"what is this?\r\n\r\n")
+
+        assert b"HTTP/1.1 400 " in await read_until(stream, b"\r\n\r\n")

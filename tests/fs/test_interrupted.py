@@ -186,3 +186,16 @@ async def fail_to_store(files: Files, handle: FileHandle) -> None:
     with pytest.raises(CosfsError):
         await files.fs.flush(handle)
     files.api.faults.set([Fault(operation="AbortMultipartUpload", delay=10)])
+
+
+async def test_loss_that_close_has_told_is_not_told_again_at_the_end(files: Files) -> None:
+    handle = files.create("f")
+    await files.fs.write(handle, 0, some_bytes(2 * PART))
+    files.api.faults.set([Fault(operation="UploadPart", status=404, code="NoSuchUpload")])
+    await trio.testing.wait_all_tasks_blocked()
+    with pytest.raises(CosfsError):
+        await files.close(handle)
+
+    await files.fs.close()
+
+    assert files.stored("f") is None
