@@ -42,7 +42,7 @@ _OWNERS: Final[Mapping[str, tuple[str, ...]]] = {
     "pyfuse3": ("fuse/",),
     "httpx": ("cos/",),
     "httpcore": ("cos/",),
-    "h11": ("emulator/server.py",),
+    "h11": ("cos/connection.py", "emulator/server.py"),
     "errno": ("fuse/errnos.py", "cli/mountpoint.py"),
 }
 

@@ -12,7 +12,7 @@ import anycrc
 _CRC64: Final = anycrc.Model("CRC64-XZ")  # COS, "CRC64 check": ECMA-182, reflected, inverted
 
 
-def crc64(chunks: Iterable[bytes], start: int = 0) -> int:
+def crc64(chunks: Iterable[bytes | memoryview], start: int = 0) -> int:
     """The checksum of *chunks* joined, continuing from *start*, the checksum of what is before."""
     total = start
     for chunk in chunks:

@@ -5,12 +5,12 @@ headers.py's; multipart uploads are multipart.py's. What is said here is what ea
 and when its answer is a success.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from cosfs.cos import wire
 from cosfs.cos.checksum import crc64 as crc64_of
-from cosfs.cos.download import Download
+from cosfs.cos.download import Download, Sink
 from cosfs.cos.exchange import Answer, Lane, Request
 from cosfs.cos.headers import stored_object
 from cosfs.cos.model import (
@@ -123,7 +123,7 @@ class CosClient(MultipartRequests):
         span: ByteRange | None = None,
         *,
         if_match: ETag | None = None,
-        sink: Callable[[bytes], None],
+        sink: Sink,
     ) -> None:
         """Hand the bytes of *span*, or of the whole object, to *sink*, in order.
 

@@ -4,12 +4,40 @@ States: fresh (no answer yet) → running → complete. A broken answer leaves i
 request asks for the rest alone, of the same ETag. Bytes handed to the sink are never taken back.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from typing import Final, Protocol
 
 from cosfs.cos.checksum import crc64
 from cosfs.cos.headers import CRC64, content_range, etag_of
 from cosfs.cos.model import ByteRange, ETag
 from cosfs.cos.wire import Malformed, parse_crc64, parse_size
+
+_CHUNK_SIZE: Final = 1 << 20
+
+
+class Sink(Protocol):
+    """Where the bytes of a download go, in order."""
+
+    def room(self, missing: int) -> memoryview:
+        """Where the next bytes go: at least one, and no more than are *missing*."""
+
+    def filled(self, size: int) -> None:
+        """So many bytes of the room have come. They are not taken back."""
+
+
+class Collected:
+    """A sink that keeps all: *chunks*, in order."""
+
+    def __init__(self) -> None:
+        self.chunks: list[bytes] = []
+        self._room = memoryview(b"")
+
+    def room(self, missing: int) -> memoryview:
+        self._room = memoryview(bytearray(min(missing, _CHUNK_SIZE)))
+        return self._room
+
+    def filled(self, size: int) -> None:
+        self.chunks.append(bytes(self._room[:size]))
 
 
 class Truncated(Exception):
@@ -19,9 +47,7 @@ class Truncated(Exception):
 class Download:
     """The progress of one download into *sink*; *span* None means the whole object."""
 
-    def __init__(
-        self, span: ByteRange | None, if_match: ETag | None, sink: Callable[[bytes], None]
-    ) -> None:
+    def __init__(self, span: ByteRange | None, if_match: ETag | None, sink: Sink) -> None:
         self._span = span
         self._etag = if_match
         self._sink = sink
@@ -30,6 +56,7 @@ class Download:
         self._crc64 = 0
         self._expected_crc64: int | None = None
         self._is_fresh = True
+        self._room = memoryview(b"")
 
     def __repr__(self) -> str:
         return f"<Download {self._received} of {self._size} etag={self._etag}>"
@@ -68,6 +95,8 @@ class Download:
         elif status != 206 or content_range(headers) != rest:
             answered = headers.get("content-range", "the whole object")
             raise Malformed(f"{answered} instead of {rest.header()}")
+        elif parse_size(headers.get("content-length", "0"), "Content-Length") > rest.size:
+            raise Malformed(f"{headers['content-length']} bytes instead of {rest.size}")
         if not self._is_fresh:
             return 0
         self._is_fresh = False
@@ -77,16 +106,20 @@ class Download:
         assert self._size is not None
         return self._size
 
-    def take(self, chunk: bytes) -> None:
-        """Hand *chunk* on. Malformed if it goes past the end."""
+    def room(self) -> memoryview:
+        """Where the next bytes go; empty if none is missing."""
         assert self._size is not None
-        if self._received + len(chunk) > self._size:
-            raise Malformed(f"more than {self._size} bytes")
+        missing = self._size - self._received
+        self._room = self._sink.room(missing) if missing else memoryview(b"")
+        return self._room
+
+    def take(self, size: int) -> None:
+        """So many bytes have come into the room."""
         if self._expected_crc64 is not None:
-            self._crc64 = crc64((chunk,), self._crc64)
-        self._sink(chunk)
+            self._crc64 = crc64((self._room[:size],), self._crc64)
+        self._sink.filled(size)
         # Last, so that a sink that raises has not received anything it did not take.
-        self._received += len(chunk)
+        self._received += size
 
     def end(self) -> None:
         """The answer is over. Truncated if something is missing."""

@@ -16,6 +16,8 @@ import trio
 
 from cosfs import __version__
 from cosfs.config import ServiceConfig
+from cosfs.cos.connection import Body as AnswerBody
+from cosfs.cos.connection import Chunks
 from cosfs.cos.credentials import Credentials, CredentialsProvider
 from cosfs.cos.download import Download, Truncated
 from cosfs.cos.endpoint import Endpoint
@@ -110,10 +112,7 @@ class Sender:
             headers = {**request.headers, **download.headers()}
             async with self._answered(request, time, headers) as response:
                 time.allow(download.begin(response.status_code, response.headers))
-                async with _chunks(response) as chunks:
-                    async for chunk in chunks:
-                        download.take(chunk)
-                        time.moved()
+                await _receive(response, download, time.moved)
                 download.end()
 
         await self._persist(request, attempt)
@@ -422,6 +421,26 @@ async def _chunks(response: httpx.Response) -> AsyncIterator[AsyncIterator[bytes
     finally:
         if isinstance(chunks, AsyncGenerator):
             await chunks.aclose()
+
+
+async def _receive(
+    response: httpx.Response, download: Download, moved: Callable[[], None]
+) -> None:
+    """Receive an answer's body; *moved* is told whenever some of it has come."""
+    stream = response.stream
+    assert isinstance(stream, httpx.AsyncByteStream)
+    body = stream if isinstance(stream, AnswerBody) else Chunks(stream)
+    try:
+        while room := download.room():
+            size = await body.receive_into(room)
+            if not size:
+                return
+            download.take(size)
+            moved()
+        # Its end as well: else the connection could not be used again.
+        await body.receive_into(memoryview(bytearray(1)))
+    finally:
+        await body.aclose()
 
 
 async def _read_whole(

@@ -10,8 +10,8 @@ import math
 import socket
 import ssl
 import urllib.request
-from collections.abc import AsyncIterable, AsyncIterator, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping
+from contextlib import suppress
 from types import TracebackType
 from typing import Final
 
@@ -20,6 +20,7 @@ import httpx
 import trio
 
 from cosfs.config import ServiceConfig
+from cosfs.cos.connection import Connection, Stream, errors_of_httpx
 from cosfs.errors import ConfigError
 
 STEP: Final = 1 << 20  # bytes; what one read or write moves at most
@@ -31,6 +32,7 @@ _KEEPALIVE: Final = (
     (socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10),
     (socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3),
 )
+_PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 KEEPALIVE_S: Final = 30.0  # below the idle time after which load balancers drop a connection
 
 
@@ -44,119 +46,68 @@ def open_transport(config: ServiceConfig, url: str) -> httpx.AsyncBaseTransport:
     return Transport(tls)
 
 
+_Origin = tuple[str, str, int]
+"""Scheme, host and port."""
+
+
 class Transport(httpx.AsyncBaseTransport):
     """Connections to any origin, kept while they are idle and fresh."""
 
     def __init__(self, tls: ssl.SSLContext | None) -> None:
         self._tls = tls
-        self._backend = _Network()
-        self._idle: list[httpcore.AsyncHTTPConnection] = []  # the newest last
+        self._idle: list[tuple[_Origin, Connection]] = []  # the newest last
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-        assert isinstance(request.stream, httpx.AsyncByteStream)
         url = request.url
-        outgoing = httpcore.Request(
-            request.method,
-            httpcore.URL(
-                scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path
-            ),
-            headers=request.headers.raw,
-            content=request.stream,
-            extensions=request.extensions,
-        )
-        connection = await self._take(outgoing.url.origin)
-        with _errors_of_httpx():
-            response = await connection.handle_async_request(outgoing)
-        assert isinstance(response.stream, AsyncIterable)
-        return httpx.Response(
-            response.status,
-            headers=response.headers,
-            stream=_Body(response.stream, connection, self._idle),
+        origin = (url.scheme, url.host, url.port or _PORTS[url.scheme])
+        connection = await self._take(origin, request)
+        return await connection.exchange(
+            request, kept=lambda: self._idle.append((origin, connection))
         )
 
     async def aclose(self) -> None:
         while self._idle:
-            await self._idle.pop().aclose()
+            await self._idle.pop()[1].aclose()
 
-    async def _take(self, origin: httpcore.Origin) -> httpcore.AsyncHTTPConnection:
+    async def _take(self, origin: _Origin, request: httpx.Request) -> Connection:
         """The newest idle connection, else a new one. Those that have expired are closed."""
         # The oldest first: they expire first, and nothing else closes what a burst has left over.
-        while self._idle and self._idle[0].has_expired():
-            await self._idle.pop(0).aclose()
+        while self._idle and self._idle[0][1].has_expired:
+            await self._idle.pop(0)[1].aclose()
         for index in reversed(range(len(self._idle))):
-            if self._idle[index].can_handle_request(origin):
-                connection = self._idle.pop(index)
-                if not connection.has_expired():
+            if self._idle[index][0] == origin:
+                _, connection = self._idle.pop(index)
+                if not connection.has_expired:
                     return connection
                 await connection.aclose()
                 break
-        return httpcore.AsyncHTTPConnection(
-            origin,
-            ssl_context=self._tls,
-            keepalive_expiry=KEEPALIVE_S,
-            network_backend=self._backend,
-        )
+        timeout_s = request.extensions.get("timeout", {}).get("connect")
+        with errors_of_httpx():
+            stream = await _connect(origin, self._tls, timeout_s)
+        return Connection(stream, keepalive_s=KEEPALIVE_S)
 
 
-class _Body(httpx.AsyncByteStream):
-    """An answer's body; closing it keeps the connection if the answer was read to its end."""
-
-    def __init__(
-        self,
-        stream: AsyncIterable[bytes],
-        connection: httpcore.AsyncHTTPConnection,
-        kept: list[httpcore.AsyncHTTPConnection],
-    ) -> None:
-        self._stream = stream
-        self._connection = connection
-        self._kept = kept
-        self._is_open = True
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        with _errors_of_httpx():
-            async for chunk in self._stream:
-                yield chunk
-
-    async def aclose(self) -> None:
-        if not self._is_open:
-            return
-        self._is_open = False
-        close = getattr(self._stream, "aclose", None)
-        if close is not None:
-            with trio.CancelScope(shield=True):
-                await close()
-        if self._connection.is_idle() and not _has_unread(self._connection):
-            self._kept.append(self._connection)
-        else:
-            await self._connection.aclose()
-
-
-def _has_unread(connection: httpcore.AsyncHTTPConnection) -> bool:
-    """Whether more came than an answer: it would be taken for the answer to the next request."""
-    http11 = getattr(connection, "_connection", None)  # httpcore does not tell
-    state = getattr(http11, "_h11_state", None)
-    return state is None or bool(state.trailing_data[0])
-
-
-class _Network(httpcore.AsyncNetworkBackend):
-    """Connects with TCP_NODELAY, which is trio's default, and with keepalive."""
-
-    async def connect_tcp(
-        self,
-        host: str,
-        port: int,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
-        local_address: str | None = None,
-        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,  # noqa: ARG002 - same
-    ) -> httpcore.AsyncNetworkStream:
-        with _Step(timeout, httpcore.ConnectTimeout, httpcore.ConnectError):
-            stream = await trio.open_tcp_stream(host, port, local_address=local_address)
-            for level, option, value in _KEEPALIVE:
-                stream.setsockopt(level, option, value)
+async def _connect(origin: _Origin, tls: ssl.SSLContext | None, timeout_s: float | None) -> Stream:
+    """Connect with TCP_NODELAY, which is trio's default, and with keepalive."""
+    scheme, host, port = origin
+    with _Step(timeout_s, httpcore.ConnectTimeout, httpcore.ConnectError):
+        stream = await trio.open_tcp_stream(host, port)
+        for level, option, value in _KEEPALIVE:
+            stream.setsockopt(level, option, value)
+    if scheme != "https":
         return _TcpStream(stream)
+    assert tls is not None
+    secured = _TlsStream(stream, tls, host)
+    try:
+        with _Step(timeout_s, httpcore.ConnectTimeout, httpcore.ConnectError):
+            await secured.handshake()
+    except BaseException:
+        await trio.aclose_forcefully(stream)
+        raise
+    return secured
 
 
-class _TcpStream(httpcore.AsyncNetworkStream):
+class _TcpStream(Stream):
     """A TCP connection; a read takes what has come, up to STEP.
 
     A short write waits for the next write or read, so that the head and the body of a small
@@ -167,13 +118,17 @@ class _TcpStream(httpcore.AsyncNetworkStream):
         self._stream = stream
         self._held = b""
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109 - httpcore's signature
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's signature
         with _Step(timeout, httpcore.ReadTimeout, httpcore.ReadError):
             if self._held:
                 # A server that has refused the request and closed may have said why.
                 with suppress(trio.BrokenResourceError):
                     await self._send(b"")
-            return bytes(await self._stream.receive_some(STEP))
+            return bytes(await self._stream.receive_some(max_bytes))
+
+    async def receive_into(self, buffer: memoryview, timeout: float | None) -> int:  # noqa: ASYNC109 - as httpcore's read
+        with _Step(timeout, httpcore.ReadTimeout, httpcore.ReadError):
+            return await self._stream.socket.recv_into(buffer)
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's signature
         if len(self._held) + len(buffer) <= _HELD_SIZE:
@@ -195,26 +150,11 @@ class _TcpStream(httpcore.AsyncNetworkStream):
     async def aclose(self) -> None:
         await self._stream.aclose()
 
-    async def start_tls(
-        self,
-        ssl_context: ssl.SSLContext,
-        server_hostname: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109 - httpcore's signature
-    ) -> httpcore.AsyncNetworkStream:
-        secured = _TlsStream(self._stream, ssl_context, server_hostname)
-        try:
-            with _Step(timeout, httpcore.ConnectTimeout, httpcore.ConnectError):
-                await secured.handshake()
-        except BaseException:
-            await trio.aclose_forcefully(self._stream)
-            raise
-        return secured
-
     def get_extra_info(self, info: str) -> object:
         return self._stream.socket.is_readable() if info == "is_readable" else None
 
 
-class _TlsStream(httpcore.AsyncNetworkStream):
+class _TlsStream(Stream):
     """TLS over a TCP connection; a read takes all records that have come.
 
     HTTP/1.1 does not read and write at once, so the two buffers need no lock. Short writes are
@@ -227,6 +167,7 @@ class _TlsStream(httpcore.AsyncNetworkStream):
         self._stream = stream
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
+        self._is_ended = False  # by the server
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=hostname)
 
     async def handshake(self) -> None:
@@ -240,16 +181,19 @@ class _TlsStream(httpcore.AsyncNetworkStream):
                 await self._flush()
                 return
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002, ASYNC109 - httpcore's signature
+    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's signature
+        buffer = bytearray(max_bytes)
+        size = await self.receive_into(memoryview(buffer), timeout)
+        return bytes(buffer[:size])
+
+    async def receive_into(self, buffer: memoryview, timeout: float | None) -> int:  # noqa: ASYNC109 - as httpcore's read
         with _Step(timeout, httpcore.ReadTimeout, httpcore.ReadError):
-            while True:
-                # A server that has refused the request and closed may have said why.
-                with suppress(trio.BrokenResourceError):
-                    await self._flush()
-                records, is_ended = self._drain()
-                if records or is_ended:
-                    return b"".join(records)
+            # A server that has refused the request and closed may have said why.
+            with suppress(trio.BrokenResourceError):
+                await self._flush()
+            while not (size := self._decrypt(buffer)) and not self._is_ended:
                 await self._fill()
+            return size
 
     async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's signature
         view = memoryview(buffer)
@@ -269,19 +213,26 @@ class _TlsStream(httpcore.AsyncNetworkStream):
             return self._tls
         return self._stream.socket.is_readable() if info == "is_readable" else None
 
-    def _drain(self) -> tuple[list[bytes], bool]:
-        """All that can be decrypted now, and whether the server has closed its side."""
-        records: list[bytes] = []
-        while True:
+    def _decrypt(self, buffer: memoryview) -> int:
+        """Put into *buffer* what can be decrypted now."""
+        size = 0
+        while size < len(buffer):
             try:
-                record = self._tls.read(STEP)
+                # A record a call, 16 KiB at most.
+                got = self._read_record(buffer[size:])
             except ssl.SSLWantReadError:
-                return records, False
+                break
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                return records, True
-            if not record:
-                return records, True
-            records.append(record)
+                got = 0
+            if not got:
+                self._is_ended = True
+                break
+            size += got
+        return size
+
+    def _read_record(self, buffer: memoryview) -> int:
+        # typeshed knows the form without a buffer only.
+        return self._tls.read(len(buffer), buffer)  # type: ignore[return-value]
 
     async def _fill(self) -> None:
         received = await self._stream.receive_some(STEP)
@@ -339,16 +290,3 @@ class _Step:
             raise self._timeout(f"nothing moved for {self._seconds:g} s") from exc
         if isinstance(exc, (trio.BrokenResourceError, trio.ClosedResourceError, OSError)):
             raise self._error(str(exc.__cause__ or exc)) from exc
-
-
-@contextmanager
-def _errors_of_httpx() -> Iterator[None]:
-    """What httpcore raises as what httpx promises its callers."""
-    try:
-        yield
-    except (httpcore.LocalProtocolError, httpcore.UnsupportedProtocol) as error:
-        raise httpx.LocalProtocolError(str(error)) from error
-    except httpcore.TimeoutException as error:
-        raise httpx.TimeoutException(str(error)) from error
-    except (httpcore.NetworkError, httpcore.ProtocolError, httpcore.ProxyError) as error:
-        raise httpx.TransportError(str(error)) from error

@@ -36,7 +36,7 @@ class _Block:
     """LOADING until *ready* is set; then either *content* or *error*."""
 
     size: int
-    content: bytes = b""
+    content: bytes | bytearray = b""
     error: Exception | None = None
     ready: trio.Event = field(default_factory=trio.Event)
 
@@ -66,7 +66,7 @@ class BlockCache:
                 raise block.error
         first = span.start - span.start % BLOCK_SIZE
         if len(blocks) == 1:
-            return blocks[0].content[span.start - first : span.stop - first]
+            return bytes(blocks[0].content[span.start - first : span.stop - first])
         return b"".join(block.content for block in blocks)[span.start - first : span.stop - first]
 
     def prefetch(self, version: Version, span: ByteRange) -> bool:
@@ -123,7 +123,7 @@ class BlockCache:
         filler = _Filler(list(blocks.values()))
         try:
             await self._client.get_object(
-                version.key, span, if_match=version.etag, sink=filler.feed
+                version.key, span, if_match=version.etag, sink=filler
             )
         except Exception as error:  # noqa: BLE001 - a bug here must fail this read, not the mount
             if not isinstance(error, CosfsError):
@@ -150,31 +150,28 @@ class BlockCache:
 
 
 class _Filler:
-    """Cuts a download's chunks into consecutive blocks, each ready as soon as it is whole."""
+    """Fills consecutive blocks with a download, each ready as soon as it is whole."""
 
     def __init__(self, blocks: list[_Block]) -> None:
         self._blocks = iter(blocks)
-        self._chunks: list[bytes] = []
-        self._missing = 0
         self._next()
 
-    def feed(self, chunk: bytes) -> None:
-        while chunk:
-            used = chunk[: self._missing]
-            chunk = chunk[self._missing :]
-            self._chunks.append(used)
-            self._missing -= len(used)
-            if not self._missing:
-                self._block.content = b"".join(self._chunks)
-                self._block.ready.set()
-                self._next()
+    def room(self, missing: int) -> memoryview:
+        return memoryview(self._content)[self._received : self._received + missing]
+
+    def filled(self, size: int) -> None:
+        self._received += size
+        if self._received == self._block.size:
+            self._block.content = self._content
+            self._block.ready.set()
+            self._next()
 
     def _next(self) -> None:
         following = next(self._blocks, None)
         if following is not None:
             self._block = following
-            self._chunks = []
-            self._missing = following.size
+            self._content = bytearray(following.size)
+            self._received = 0
 
 
 def _numbers(span: ByteRange) -> range:

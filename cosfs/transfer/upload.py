@@ -17,6 +17,7 @@ import trio
 from cosfs.cos.checksum import combine, md5_of
 from cosfs.cos.checksum import crc64 as crc64_of
 from cosfs.cos.client import CosClient
+from cosfs.cos.download import Collected
 from cosfs.cos.model import (
     MAX_OBJECT_SIZE,
     MAX_PARTS,
@@ -103,9 +104,9 @@ async def assemble(
             body.append(_ZEROS[: piece.size % len(_ZEROS)])
         else:
             source = target.base_range(piece.span)
-            await client.get_object(
-                source.key, piece.span, if_match=source.if_match, sink=body.append
-            )
+            sink = Collected()
+            await client.get_object(source.key, piece.span, if_match=source.if_match, sink=sink)
+            body.extend(sink.chunks)
     return [chunk for chunk in body if chunk]
 
 

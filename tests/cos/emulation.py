@@ -3,6 +3,7 @@
 from cosfs.config import ServiceConfig
 from cosfs.cos.client import CosClient
 from cosfs.cos.credentials import Credentials, StaticCredentials
+from cosfs.cos.download import Collected
 from cosfs.cos.model import ByteRange, Key, ObjectProperties, Part, UploadId
 from cosfs.emulator.faults import parse_faults
 from tests.support.emulated import BUCKET, SECRET_ID, SECRET_KEY, EmulatedTransport
@@ -34,9 +35,9 @@ def operations(transport: EmulatedTransport) -> list[str]:
 
 
 async def content_of(client: CosClient, key: Key, span: ByteRange | None = None) -> bytes:
-    got: list[bytes] = []
-    await client.get_object(key, span, sink=got.append)
-    return b"".join(got)
+    got = Collected()
+    await client.get_object(key, span, sink=got)
+    return b"".join(got.chunks)
 
 
 async def upload_two(client: CosClient, key: Key = KEY) -> tuple[UploadId, list[Part]]:

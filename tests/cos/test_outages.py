@@ -10,6 +10,7 @@ from cosfs.config import ServiceConfig
 from cosfs.cos.checksum import crc64
 from cosfs.cos.client import CosClient
 from cosfs.cos.credentials import Credentials, StaticCredentials
+from cosfs.cos.download import Collected
 from cosfs.cos.health import FIRST_PAUSE_S, MAX_PAUSE_S, HealthState
 from cosfs.cos.model import ByteRange, CopySource, ETag, Key, ObjectProperties, Part, UploadId
 from cosfs.cos.patience import SLOWEST_BYTES_PER_S
@@ -35,9 +36,6 @@ LARGE = [bytes(MIB)] * 8
 TIMEOUT_S = 10.0
 
 
-def ignore(_: bytes) -> None: ...
-
-
 NAMES: dict[str, Operation] = {
     "head": lambda client: client.head_object(KEY),
     "list": lambda client: client.list_objects(),
@@ -49,8 +47,8 @@ NAMES: dict[str, Operation] = {
     "uploads": lambda client: client.list_multipart_uploads(),
 }
 FILES: dict[str, Operation] = {
-    "get": lambda client: client.get_object(KEY, sink=ignore),
-    "range": lambda client: client.get_object(KEY, ByteRange(0, 8 * MIB), sink=ignore),
+    "get": lambda client: client.get_object(KEY, sink=Collected()),
+    "range": lambda client: client.get_object(KEY, ByteRange(0, 8 * MIB), sink=Collected()),
     "put": lambda client: client.put_object(KEY, LARGE, properties=PLAIN),
     "small put": lambda client: client.put_object(KEY, [b"x"], properties=PLAIN),
     "part": lambda client: client.upload_part(KEY, UPLOAD, 1, LARGE),
@@ -187,9 +185,9 @@ async def test_body_that_moves_slowly_is_not_given_up() -> None:
 async def test_download_that_moves_slowly_is_not_given_up() -> None:
     reply = Reply(headers={"etag": '"e"', "content-length": str(MIB)}, body=bytes(MIB))
     client = client_on(Dripping(reply, pause_s=3.5, drop=MIB // 8))
-    received: list[bytes] = []
-    await client.get_object(KEY, sink=received.append)
-    assert sum(map(len, received)) == MIB
+    received = Collected()
+    await client.get_object(KEY, sink=received)
+    assert sum(map(len, received.chunks)) == MIB
     assert trio.current_time() > 2 * TIMEOUT_S
 
 

@@ -6,6 +6,7 @@ import trio
 
 from cosfs.config import ServiceConfig
 from cosfs.cos.credentials import AnonymousCredentials, Credentials
+from cosfs.cos.download import Collected
 from cosfs.cos.model import ByteRange, ETag, Key, ObjectProperties
 from cosfs.cos.sender import METADATA_REQUESTS
 from cosfs.errors import (
@@ -121,7 +122,7 @@ async def test_retry_after_is_obeyed() -> None:
 async def test_error_tells_its_attempts() -> None:
     transport = ScriptedTransport(BUSY, BUSY, error_reply(404, "NoSuchKey"))
     with pytest.raises(NotFound) as caught:
-        await client_of(transport).get_object(KEY, sink=lambda _: None)
+        await client_of(transport).get_object(KEY, sink=Collected())
     assert caught.value.attempts == 3
 
 
@@ -215,9 +216,9 @@ async def test_cut_download_asks_for_the_rest_of_the_same_object() -> None:
         status=206, headers={"etag": '"e"', "content-range": "bytes 14-19/50"}, body=b"456789"
     )
     transport = ScriptedTransport(first, rest)
-    got: list[bytes] = []
-    await client_of(transport).get_object(KEY, ByteRange(10, 20), sink=got.append)
-    assert b"".join(got) == b"0123456789"
+    got = Collected()
+    await client_of(transport).get_object(KEY, ByteRange(10, 20), sink=got)
+    assert b"".join(got.chunks) == b"0123456789"
     asked = [(sent.headers["range"], sent.headers.get("if-match")) for sent in transport.sent]
     assert asked == [("bytes=10-19", None), ("bytes=14-19", '"e"')]
 
@@ -229,21 +230,19 @@ async def test_download_whose_answer_is_short_asks_for_the_rest() -> None:
         Reply(status=206, headers=headers, body=b"0123"),
         Reply(status=206, headers=rest, body=b"456789"),
     )
-    got: list[bytes] = []
-    await client_of(transport).get_object(
-        KEY, ByteRange(0, 10), if_match=ETag("e"), sink=got.append
-    )
-    assert b"".join(got) == b"0123456789"
+    got = Collected()
+    await client_of(transport).get_object(KEY, ByteRange(0, 10), if_match=ETag("e"), sink=got)
+    assert b"".join(got.chunks) == b"0123456789"
 
 
 async def test_download_that_gets_another_object_is_refused() -> None:
     other = Reply(status=206, headers={"etag": '"f"', "content-range": "bytes 0-0/1"}, body=b"x")
-    got: list[bytes] = []
+    got = Collected()
     with pytest.raises(ProtocolError):
         await client_of(ScriptedTransport(other)).get_object(
-            KEY, ByteRange(0, 1), if_match=ETag("e"), sink=got.append
+            KEY, ByteRange(0, 1), if_match=ETag("e"), sink=got
         )
-    assert got == []
+    assert got.chunks == []
 
 
 async def test_data_and_metadata_have_limits_of_their_own() -> None:
@@ -276,12 +275,13 @@ async def test_log_shows_requests_and_no_secrets(caplog: pytest.LogCaptureFixtur
 
 
 async def test_sink_that_raises_ends_the_download() -> None:
-    def refuse(_: bytes) -> None:
-        raise MemoryError
+    class Refusing(Collected):
+        def filled(self, size: int) -> None:  # noqa: ARG002 - of a Sink
+            raise MemoryError
 
     transport = ScriptedTransport(Reply(headers={"etag": '"e"'}, body=b"0123"))
     with pytest.raises(MemoryError):
-        await client_of(transport).get_object(KEY, sink=refuse)
+        await client_of(transport).get_object(KEY, sink=Refusing())
     assert len(transport.sent) == 1
 
 
