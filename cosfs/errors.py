@@ -28,7 +28,7 @@
     │   ├── DeadlineExceeded     the operation's time is up
     │   │   └── ServiceAway      not tried: COS answers nothing for a while now
     │   ├── ProtocolError        an answer that cannot be understood
-    │   └── IntegrityError       what COS stored is not what was sent
+    │   └── IntegrityError       what COS stored is not what was sent, or what came
     ├── FileChanged              a local file changed while it was read
     ├── UploadConflict           an upload that is to be aborted is being written to
     ├── UploadFailed             a multipart upload cannot be finished; its cause says why
@@ -201,7 +201,7 @@ class ProtocolError(CosError):
 
 
 class IntegrityError(CosError):
-    """The CRC64 that COS reports is not the CRC64 of what was sent."""
+    """The CRC64 that COS reports is not the CRC64 of what was sent, or of what came."""
 
 
 class UploadFailed(CosfsError):

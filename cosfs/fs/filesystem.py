@@ -29,8 +29,8 @@ from cosfs.fs.storing import Engines
 from cosfs.fs.troubles import Troubles, path_of
 from cosfs.namespace.attributes import AttributeChange, Attributes, without_privileges
 from cosfs.namespace.inodes import Node
-from cosfs.transfer.blocks import BLOCK_SIZE
 from cosfs.transfer.prefetch import Prefetcher
+from cosfs.transfer.version import BLOCK_SIZE
 
 _log = logging.getLogger(__name__)
 
@@ -195,7 +195,7 @@ class Filesystem:
         handle.file.begin_new(exclusive=exclusive)
         return handle
 
-    async def read(self, handle: FileHandle, offset: int, size: int) -> bytes:
+    async def read(self, handle: FileHandle, offset: int, size: int) -> bytes | memoryview:
         if size == 0:
             return b""
         span = ByteRange(offset, offset + size)
@@ -232,6 +232,7 @@ class Filesystem:
     async def release(self, handle: FileHandle) -> None:
         """The last descriptor of the handle is closed. Nobody hears of errors any more."""
         del self._handles[handle.number]
+        handle.prefetcher.close()
         await self._let_go(handle.file)
 
     async def make_symlink(
@@ -257,7 +258,7 @@ class Filesystem:
         file = self._hold(node)
         try:
             span = ByteRange(0, PATH_MAX)
-            return await file.read(span, self._prefetcher(), epoch=file.epoch)
+            return bytes(await file.read(span, self._prefetcher(), epoch=file.epoch))
         finally:
             await self._let_go(file)
 

@@ -28,9 +28,9 @@ from cosfs.fs.content import FileContent
 from cosfs.fs.storing import Engines, FileStore
 from cosfs.namespace.attributes import AttributeChange, Attributes
 from cosfs.namespace.inodes import NEVER, Node
-from cosfs.transfer.blocks import Version
 from cosfs.transfer.parts import Buffered, Hole, Piece
 from cosfs.transfer.prefetch import Prefetcher
+from cosfs.transfer.version import Version
 
 _log = logging.getLogger(__name__)
 
@@ -141,7 +141,9 @@ class OpenFile:
         self._edit()
         self._store.is_exclusive = exclusive
 
-    async def read(self, span: ByteRange, prefetcher: Prefetcher, *, epoch: int) -> bytes:
+    async def read(
+        self, span: ByteRange, prefetcher: Prefetcher, *, epoch: int
+    ) -> bytes | memoryview:
         """The bytes of *span* that exist; fewer at the end of the file.
 
         Raises StaleFile when somebody else replaced or removed the object since *epoch*.
@@ -295,7 +297,7 @@ class OpenFile:
 
     async def _read(
         self, version: Version | None, span: ByteRange, prefetcher: Prefetcher
-    ) -> bytes:
+    ) -> bytes | memoryview:
         if self.content is not None:
             self._raise_error()
             pieces = list(self.content.read(span.start, span.size))
@@ -306,7 +308,7 @@ class OpenFile:
         prefetcher.follow(version, wanted)
         return await self._engines.blocks.read(version, wanted)
 
-    async def _bytes_of(self, version: Version | None, piece: Piece) -> bytes:
+    async def _bytes_of(self, version: Version | None, piece: Piece) -> bytes | memoryview:
         if isinstance(piece, Buffered):
             return b"".join(piece.chunks)
         if isinstance(piece, Hole):

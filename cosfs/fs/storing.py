@@ -27,12 +27,13 @@ from cosfs.fs.moving import MovingNodes
 from cosfs.namespace.attributes import MTIME, content_type_for
 from cosfs.namespace.inodes import Node
 from cosfs.namespace.tree import Namespace
-from cosfs.transfer.blocks import BlockCache, Version
+from cosfs.transfer.blocks import BlockCache
 from cosfs.transfer.copy import copy_object
 from cosfs.transfer.journal import UploadJournal
 from cosfs.transfer.memory import MemoryLimiter
 from cosfs.transfer.parts import Piece, next_part_size
 from cosfs.transfer.upload import UploadTarget, assemble
+from cosfs.transfer.version import Version
 
 _log = logging.getLogger(__name__)
 
@@ -75,7 +76,7 @@ class FileStore:
     def version(self) -> Version | None:
         """The object that the content started from."""
         info = self._node.object
-        return None if info is None else Version(info.key, info.etag, info.size)
+        return None if info is None else Version(info.key, info.etag, info.size, info.crc64)
 
     @property
     def error(self) -> Exception | None:

@@ -15,11 +15,11 @@ from cosfs.cos.model import (
     StoredObject,
 )
 from cosfs.errors import IntegrityError, PreconditionFailed
-from cosfs.transfer.blocks import Version
 from cosfs.transfer.journal import UploadJournal
 from cosfs.transfer.memory import MemoryLimiter
 from cosfs.transfer.parts import CopyPart, copy_spans
 from cosfs.transfer.upload import UploadSession, UploadTarget
+from cosfs.transfer.version import Version
 
 _PARALLEL_COPIES: Final = 8
 

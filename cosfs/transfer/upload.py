@@ -40,7 +40,6 @@ from cosfs.errors import (
     TransportError,
     UploadFailed,
 )
-from cosfs.transfer.blocks import Version
 from cosfs.transfer.journal import JournaledUpload, UploadJournal
 from cosfs.transfer.memory import MemoryLimiter
 from cosfs.transfer.parts import (
@@ -52,6 +51,7 @@ from cosfs.transfer.parts import (
     SendPart,
     buffered_size,
 )
+from cosfs.transfer.version import Version
 
 _log = logging.getLogger(__name__)
 

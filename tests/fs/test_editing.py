@@ -337,7 +337,7 @@ async def test_reads_wait_for_a_commit_under_way(files: Files) -> None:
     found: list[bytes] = []
 
     async def read() -> None:
-        found.append(await files.fs.read(handle, 0, 100))
+        found.append(bytes(await files.fs.read(handle, 0, 100)))
 
     files.engines.nursery.start_soon(files.fs.flush, handle)
     await wait_all_tasks_blocked()

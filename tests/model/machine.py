@@ -161,7 +161,7 @@ class Machine:
             case Kind.TRUNCATE:
                 await self._truncate(open_file, step.where)
             case Kind.READ:
-                found = await self._files.fs.read(handle, step.where, step.size)
+                found = bytes(await self._files.fs.read(handle, step.where, step.size))
                 assert found == file.content[step.where : step.where + step.size]
             case Kind.FLUSH | Kind.FSYNC:
                 await self._commit(open_file, flush=step.kind is Kind.FLUSH)
