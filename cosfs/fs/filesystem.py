@@ -16,6 +16,7 @@ from cosfs.cos.model import MIN_PART_SIZE, ByteRange
 from cosfs.errors import (
     CosfsError,
     FilesLost,
+    IntegrityError,
     IsADirectory,
     NoSuchEntry,
     NotADirectory,
@@ -25,6 +26,7 @@ from cosfs.fs.advice import reason_of
 from cosfs.fs.handles import DirectoryHandle, FileHandle
 from cosfs.fs.lateattributes import LateAttributes
 from cosfs.fs.openfile import OpenFile
+from cosfs.fs.pages import KernelPages, PageUse
 from cosfs.fs.storing import Engines
 from cosfs.fs.troubles import Troubles, path_of
 from cosfs.namespace.attributes import AttributeChange, Attributes, without_privileges
@@ -57,6 +59,7 @@ class Filesystem:
         self._looked_up: Node | None = None  # by the latest lookup, if no open followed it
         self.troubles = Troubles()
         self._lost: dict[str, Exception] = {}  # by path: what no call could tell
+        self._pages = KernelPages()
         self._moving = engines.moving
         self._late = LateAttributes(
             self.namespace.inodes, self._store_attributes, self._attributes_lost, engines.nursery
@@ -199,7 +202,15 @@ class Filesystem:
         if size == 0:
             return b""
         span = ByteRange(offset, offset + size)
-        return await handle.file.read(span, handle.prefetcher, epoch=handle.epoch)
+        try:
+            return await handle.file.read(span, handle.prefetcher, epoch=handle.epoch)
+        except IntegrityError:
+            self._pages.forget(handle.file.node.inode)
+            raise
+
+    def page_use(self, handle: FileHandle) -> PageUse:
+        """What the handle, just opened, may do with the kernel's pages. Does not yield."""
+        return self._pages.opened(handle, self._handles.values())
 
     async def write(self, handle: FileHandle, offset: int, data: bytes) -> None:
         await handle.file.write(offset, data)
@@ -440,6 +451,7 @@ class Filesystem:
     async def _truncate(self, node: Node, size: int) -> None:
         if node.is_directory:
             raise IsADirectory(f"{node.name!r} is a directory")
+        self._pages.forget(node.inode)
         handles = self._handles.values()
         has_writer = any(handle.writable and handle.file.node is node for handle in handles)
         file = self._hold(node)

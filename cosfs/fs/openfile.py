@@ -111,6 +111,11 @@ class OpenFile:
         return replace(attributes, mtime_ns=self._modified_ns, ctime_ns=changed_ns)
 
     @property
+    def version(self) -> Version | None:
+        """The object that is read, and that changes start from."""
+        return self._store.version
+
+    @property
     def epoch(self) -> int:
         """Another number once somebody else has replaced the object."""
         if self._store.version != self._own:

@@ -194,7 +194,7 @@ class Operations(pyfuse3.Operations):
         )
         if self._fs.known_attributes(node) != known:
             pyfuse3.invalidate_inode(inode, attr_only=True)
-        return _file_info(handle, flags)
+        return self._file_info(handle, flags)
 
     @handler
     async def create(
@@ -207,7 +207,7 @@ class Operations(pyfuse3.Operations):
     ) -> tuple[FileInfo, EntryAttributes]:
         exclusive = bool(flags & os.O_EXCL)
         handle = self._create(parent_inode, name, _made(mode, ctx), ctx, exclusive=exclusive)
-        return _file_info(handle, flags), self._remembered(handle.file.node)
+        return self._file_info(handle, flags), self._remembered(handle.file.node)
 
     @handler
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
@@ -316,6 +316,17 @@ class Operations(pyfuse3.Operations):
         parent = self._fs.node(parent_inode)
         return self._fs.create(parent, _text(name), attributes, pid=ctx.pid, exclusive=exclusive)
 
+    def _file_info(self, handle: FileHandle, flags: int) -> FileInfo:
+        # Without direct_io the kernel asks for security.capability before every write and copies
+        # through its page cache; with it a file cannot be mapped, which needs reading as well.
+        write_only = flags & os.O_ACCMODE == os.O_WRONLY
+        pages = self._fs.page_use(handle)
+        return FileInfo(
+            fh=FileHandleT(handle.number),
+            direct_io=write_only or pages.bypass,
+            keep_cache=pages.keep,
+        )
+
     def _remembered(self, node: Node) -> EntryAttributes:
         """The entry of *node*, which the kernel will count as looked up."""
         self._fs.namespace.inodes.remember(node)
@@ -341,13 +352,6 @@ def _text(name: bytes) -> str:
         return name.decode()
     except UnicodeDecodeError as error:
         raise UnencodableName(f"{name!r} is not UTF-8, as COS keys must be") from error
-
-
-def _file_info(handle: FileHandle, flags: int) -> FileInfo:
-    # Without direct_io the kernel asks for security.capability before every write and copies
-    # through its page cache; with it a file cannot be mapped, which needs reading as well.
-    write_only = flags & os.O_ACCMODE == os.O_WRONLY
-    return FileInfo(fh=FileHandleT(handle.number), direct_io=write_only, keep_cache=False)
 
 
 def _provisional(node: Node, attributes: Attributes) -> EntryAttributes:
