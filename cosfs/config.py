@@ -63,6 +63,8 @@ class TransferConfig:
     parallel: int = 8  # parts in flight for one file
     memory: int = 256 << 20  # the mount's whole budget for file contents
     read_ahead: int = 32 << 20  # the most that one reader is ahead of itself
+    cache: Path | None = None  # directory for what was read, beyond memory
+    cache_size: int = 20 << 30
     on_conflict: OnConflict = OnConflict.FAIL
     upload_expiry_s: float = 7 * 86400.0  # then an upload that nobody took up again is aborted
     parts_per_upload: int = 9_000  # then the object is completed, and a new upload copies from it

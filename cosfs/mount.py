@@ -43,6 +43,7 @@ from cosfs.namespace.tree import Namespace
 from cosfs.state import state_directory
 from cosfs.transfer.blocks import BlockCache
 from cosfs.transfer.copy import copy_object
+from cosfs.transfer.diskcache import DiskCache
 from cosfs.transfer.journal import UploadJournal, bucket_journal
 from cosfs.transfer.memory import MemoryLimiter
 from cosfs.transfer.unfinished import abort_expired
@@ -123,7 +124,7 @@ async def _build_engines(
         client=client,
         namespace=namespace,
         memory=memory,
-        blocks=BlockCache(client, memory, nursery),
+        blocks=BlockCache(client, memory, nursery, _disk_cache(config)),
         journal=journal,
         config=config.transfer,
         nursery=nursery,
@@ -149,6 +150,15 @@ def _commands(config: MountConfig, engines: Engines, filesystem: Filesystem) -> 
         return {"trouble": None if trouble is None else asdict(trouble)}
 
     return {"status": status, "why": why}
+
+
+def _disk_cache(config: MountConfig) -> DiskCache | None:
+    """Raises ConfigError if the directory cannot be used."""
+    transfer, service = config.transfer, config.service
+    if transfer.cache is None:
+        return None
+    source = f"{service.endpoint or service.region}/{service.bucket}"
+    return DiskCache(transfer.cache, limit=transfer.cache_size, source=source)
 
 
 async def _check_bucket(config: MountConfig, credentials: CredentialsProvider) -> None:

@@ -237,6 +237,24 @@ OPTIONS: Final[tuple[Option, ...]] = (
         ),
     ),
     Option(
+        name="cache",
+        metavar="DIR",
+        help="keep what was read on this disk as well; several mounts may share it",
+        group=TRANSFER,
+        apply=_transfer(lambda old, text: replace(old, cache=values.file(text))),
+    ),
+    Option(
+        name="cache-size",
+        metavar="SIZE",
+        help="the most that is kept in --cache (20G)",
+        group=TRANSFER,
+        apply=_transfer(
+            lambda old, text: replace(
+                old, cache_size=values.size_between(text, least=16 << 20, most=1 << 50)
+            )
+        ),
+    ),
+    Option(
         name="upload-expiry",
         metavar="TIME",
         help="abort uploads that broke off so long ago and were not resumed (7d)",

@@ -69,7 +69,8 @@ def test_options_reach_their_fields() -> None:
         "region=ap-guangzhou,network=internal,addressing=path,storage_class=standard_ia,"
         "sse=kms:k,timeout=2m,connections=64,part_size=16M,parallel=4,memory=1GiB,read_ahead=0,"
         "uid=1000,gid=100,umask=027,xattr,metadata_ttl=1m,ro,nonempty,foreground,log_level=debug,"
-        "no_verify_tls,ca_bundle=/ca.pem,credentials_file=/keys,log_file=/log,connect_timeout=3"
+        "no_verify_tls,ca_bundle=/ca.pem,credentials_file=/keys,log_file=/log,connect_timeout=3,"
+        "cache=/cache,cache_size=1T"
     )
 
     service, transfer, attributes = config.service, config.transfer, config.attributes
@@ -80,6 +81,7 @@ def test_options_reach_their_fields() -> None:
     assert service.ca_bundle == Path("/ca.pem")
     assert (transfer.part_size, transfer.parallel) == (16 << 20, 4)
     assert (transfer.memory, transfer.read_ahead) == (1 << 30, 0)
+    assert (transfer.cache, transfer.cache_size) == (Path("/cache"), 1 << 40)
     assert (attributes.uid, attributes.gid, attributes.umask) == (1000, 100, 0o027)
     assert (attributes.metadata_ttl_s, attributes.xattrs) == (60.0, True)
     assert (config.read_only, config.nonempty, config.foreground) == (True, True, True)

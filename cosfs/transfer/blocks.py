@@ -18,8 +18,10 @@ from cosfs.cos.client import CosClient
 from cosfs.cos.model import ByteRange
 from cosfs.errors import CosfsError, IntegrityError
 from cosfs.transfer.checks import ObjectChecks
+from cosfs.transfer.diskcache import DiskCache
 from cosfs.transfer.loads import DamagedObject, Extent, Load
 from cosfs.transfer.memory import MemoryLimiter
+from cosfs.transfer.source import Source
 from cosfs.transfer.version import Version, block_numbers
 
 _log = logging.getLogger(__name__)
@@ -33,8 +35,14 @@ _BlockId = tuple[Version, int]
 class BlockCache:
     """Reads ranges of objects through memory that is taken from the mount's budget."""
 
-    def __init__(self, client: CosClient, memory: MemoryLimiter, nursery: trio.Nursery) -> None:
-        self._client = client
+    def __init__(
+        self,
+        client: CosClient,
+        memory: MemoryLimiter,
+        nursery: trio.Nursery,
+        disk: DiskCache | None = None,
+    ) -> None:
+        self._source = Source(client, disk, nursery)
         self._memory = memory
         self._nursery = nursery
         self._checks = ObjectChecks()
@@ -175,15 +183,14 @@ class BlockCache:
         version = load.version
         try:
             with load.scope:
-                await self._client.get_object(
-                    version.key, load.span, if_match=version.etag, sink=load
-                )
+                await self._source.fill(load)
         except DamagedObject:
             error = IntegrityError(
                 "CRC64 differs from COS's", operation="GET Object", key=version.key
             )
             _log.error("object damaged on its way key=%s", version.key)
             self._forget(version)
+            await self._source.forget(version)
         except Exception as caught:  # noqa: BLE001 - a bug here must fail this read, not the mount
             error = caught
             if not isinstance(error, CosfsError):

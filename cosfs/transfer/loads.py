@@ -34,6 +34,10 @@ class Extent:
         return len(self.content)
 
     @property
+    def span(self) -> ByteRange:
+        return ByteRange(self.start, self.stop)
+
+    @property
     def number(self) -> int:
         return self.start // BLOCK_SIZE
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.mounted.conftest import Place
-from tests.mounted.programs import content, digest
+from tests.mounted.programs import content, digest, eventually
 from tests.support.emulated import EmulatorProcess
 from tests.support.mounted import mounted
 
@@ -131,3 +131,20 @@ def test_sequential_read_asks_for_large_ranges(place: Place) -> None:
     assert digest((place.path / "f").read_bytes()) == digest(data)
 
     assert len(downloads(place)) <= 16
+
+
+def test_cache_on_disk_serves_the_next_mount_after_a_kill(
+    emulator: EmulatorProcess, tmp_path: Path
+) -> None:
+    data = content(24 * MIB)
+    options = ["--cache", str(tmp_path / "cache"), "--memory", "16M"]
+    with mounted(emulator, options=options) as mount:
+        (mount.path / "cached").write_bytes(data)
+        assert digest((mount.path / "cached").read_bytes()) == digest(data)
+        eventually(lambda: len(list(tmp_path.glob("cache/ranges/*/*/*"))) == 24)
+        mount.process.kill()
+
+    emulator.forget_requests()
+    with mounted(emulator, options=options) as mount:
+        assert digest((mount.path / "cached").read_bytes()) == digest(data)
+    assert "GetObject" not in [request["operation"] for request in emulator.requests()]
