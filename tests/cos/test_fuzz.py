@@ -12,6 +12,7 @@ from trio.testing import MockClock
 from cosfs.cos import headers as cos_headers
 from cosfs.cos import wire
 from cosfs.cos.client import CosClient
+from cosfs.cos.download import Collected
 from cosfs.cos.failures import service_error
 from cosfs.cos.model import ByteRange, CopySource, ETag, Key, ObjectProperties, Part, UploadId
 from cosfs.cos.wire import Malformed
@@ -186,8 +187,8 @@ OPERATIONS: dict[str, Callable[[CosClient], Awaitable[object]]] = {
     "list": lambda client: client.list_objects(prefix="a/", delimiter="/", marker="a/a"),
     "buckets": lambda client: client.list_buckets(),
     "delete": lambda client: client.delete_objects([KEY]),
-    "get": lambda client: client.get_object(KEY, sink=lambda _: None),
-    "range": lambda client: client.get_object(KEY, ByteRange(0, 10), sink=lambda _: None),
+    "get": lambda client: client.get_object(KEY, sink=Collected()),
+    "range": lambda client: client.get_object(KEY, ByteRange(0, 10), sink=Collected()),
     "put": lambda client: client.put_object(KEY, [b"x"], properties=ObjectProperties()),
     "copy": lambda client: client.copy_object(CopySource(key=KEY), KEY),
     "initiate": lambda client: client.initiate_multipart_upload(
