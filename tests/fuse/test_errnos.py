@@ -20,6 +20,8 @@ EXPECTED: dict[type[errors.CosfsError], int | None] = {
     errors.FuseMissing: None,
     errors.MountInterrupted: None,
     errors.FilesLost: None,
+    errors.FileChanged: None,
+    errors.UploadConflict: None,
     errors.CosError: errno.EIO,
     errors.ServiceError: errno.EIO,
     errors.NotFound: errno.ENOENT,
