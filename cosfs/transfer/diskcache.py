@@ -80,21 +80,14 @@ class DiskCache:
 
     def write(self, version: Version, span: ByteRange, content: memoryview, checksum: int) -> None:
         """Keep the bytes of *span*, whose CRC64 is *checksum*, if there is room for them."""
-        size = _HEADER.size + span.size
-        with self._lock:
-            if not self.is_writable or time.monotonic() < self._paused_until:
-                return
-            if not self._make_room(size):
-                _log.info("cache has no room directory=%s", self._ranges)
-                self._paused_until = time.monotonic() + _PAUSE_S
-                return
-            self._written += size
+        if not self._reserve(_HEADER.size + span.size):
+            return
         temporary = self._temporary / secrets.token_hex(16)
         try:
             header = _HEADER.pack(_MAGIC, span.size, checksum)
             descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
             try:
-                if os.writev(descriptor, [header, content]) != size:
+                if os.writev(descriptor, [header, content]) != len(header) + span.size:
                     raise OSError("the disk is full")
             finally:
                 os.close(descriptor)
@@ -104,10 +97,30 @@ class DiskCache:
         except FileNotFoundError:
             return  # another mount has just removed the directory, as it was empty
         except OSError as error:
-            self.is_writable = False
-            _log.warning("cache is written no more directory=%s error=%s", self._ranges, error)
+            self._give_up(error)
             with contextlib.suppress(OSError):
                 temporary.unlink()
+
+    def _reserve(self, size: int) -> bool:
+        """Make room for *size* more bytes; False if nothing is to be written."""
+        with self._lock:
+            if not self.is_writable or time.monotonic() < self._paused_until:
+                return False
+            try:
+                has_room = self._make_room(size)
+            except OSError as error:  # somebody removed the directory
+                self._give_up(error)
+                return False
+            if has_room:
+                self._written += size
+            else:
+                _log.info("cache has no room directory=%s", self._ranges)
+                self._paused_until = time.monotonic() + _PAUSE_S
+            return has_room
+
+    def _give_up(self, error: OSError) -> None:
+        self.is_writable = False
+        _log.warning("cache is written no more directory=%s error=%s", self._ranges, error)
 
     def forget(self, version: Version) -> None:
         """Remove what there is of *version*."""

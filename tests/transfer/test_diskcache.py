@@ -2,6 +2,7 @@
 
 import os
 import random
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -203,6 +204,17 @@ class Reading:
 
     async def read(self, version: Version, start: int, stop: int) -> bytes:
         return bytes(await self.cache.read(version, ByteRange(start, stop)))
+
+
+def test_directory_that_is_removed_ends_writing_and_nothing_else(
+    directory: Path, cache: DiskCache
+) -> None:
+    shutil.rmtree(directory)
+
+    write(cache, 0, MIB)
+
+    assert not cache.is_writable
+    assert read(cache, 0, MIB) is None
 
 
 async def store(client: CosClient, content: bytes) -> Version:
