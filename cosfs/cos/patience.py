@@ -25,8 +25,10 @@ class OperationTime:
     """
 
     def __init__(self, *, since: float, patience_s: float, most_s: float) -> None:
-        self.moved_at = since
+        self.silent_since = since  # without an answer, and with nothing new moved, while asking
+        self._moved_at = since
         self._since = since
+        self._was_answered = True
         self._patience_s = patience_s
         self._last = since + patience_s + most_s
         self._sent = 0
@@ -38,10 +40,16 @@ class OperationTime:
         """*size* more bytes are to move, as has turned out."""
         self._last += body_allowance_s(size)
 
+    def attempt(self) -> None:
+        """An attempt begins. After an answer, silence begins with it: nobody asked before."""
+        if self._was_answered:
+            self.silent_since = max(self.silent_since, trio.current_time())
+            self._was_answered = False
+
     def moved(self) -> None:
         """Something new has come. Does not yield."""
-        self.moved_at = trio.current_time()
-        self._end_at(self.moved_at + self._patience_s)
+        self._moved_at = self.silent_since = trio.current_time()
+        self._end_at(self._moved_at + self._patience_s)
 
     def sent(self, position: int) -> None:
         """The body was taken up to *position*, by the socket at least.
@@ -70,7 +78,8 @@ class OperationTime:
 
     def answered(self) -> None:
         """The server is there, so the operation has its whole time."""
-        self._end_at(max(self.scope.deadline, self.moved_at + self._patience_s))
+        self._was_answered = True
+        self._end_at(max(self.scope.deadline, self._moved_at + self._patience_s))
 
     def _end_at(self, moment: float) -> None:
         self.scope.deadline = min(moment, self._last)

@@ -125,11 +125,12 @@ class Sender:
             time = self._time_of(request, turn)
             with time.scope:
                 while True:
+                    time.attempt()
                     try:
                         return await attempt(time)
                     except CosError as error:
                         if isinstance(error, TransportError):
-                            self.health.unanswered(time.moved_at, error.detail)
+                            self.health.unanswered(time.silent_since, error.detail)
                         delay_s = self._delay_after(error, attempts)
                         if delay_s is None:
                             raise
@@ -138,7 +139,8 @@ class Sender:
                         break
                     # Rather too early than not at all: the server may be back within what is left.
                     await trio.sleep(delay_s if delay_s < left_s else left_s / 2)
-            self.health.unanswered(time.moved_at, _detail_of(attempts.error))
+            if not isinstance(attempts.error, ServiceError):
+                self.health.unanswered(time.silent_since, _detail_of(attempts.error))
         spent_s = trio.current_time() - turn.since
         raise DeadlineExceeded(
             f"gave up after {spent_s:.0f} s, {attempts.count} failed attempts: "

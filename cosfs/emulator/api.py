@@ -35,6 +35,7 @@ from cosfs.emulator.signature import Account, Signed, check
 
 ADMIN_PREFIX: Final = "/-/"
 _WITH_OBJECT_BODY: Final = frozenset({"PutObject", "UploadPart"})
+_BODILESS: Final = frozenset({204, 304})  # HTTP: no body, nor a length
 _CRC64: Final = "x-cos-hash-crc64ecma"
 _LATE_ERRORS: Final = frozenset({"CopyObject", "UploadPartCopy", "CompleteMultipartUpload"})
 
@@ -228,7 +229,7 @@ class Api:
         if fault.lose:
             response.close()
             raise Disconnect("lost")
-        response = _changed(response, fault)
+        response = _changed(response, fault, has_body=exchange.request.method != "HEAD")
         if operation.name in _WITH_OBJECT_BODY:
             return response
         if fault.stall is not None:
@@ -245,6 +246,8 @@ class Api:
         fault = exchange.fault
         if fault is not None and fault.retry_after is not None:
             headers["Retry-After"] = str(fault.retry_after)
+        if refusal.status in _BODILESS:
+            return Response(status=refusal.status, headers=headers, body=streams.Chunks([]))
         if exchange.request.method == "HEAD":
             return answer(refusal.status, headers)
         content = _error(exchange, refusal).encode("utf-8", "surrogateescape")
@@ -301,14 +304,16 @@ class Api:
         return answer(404)
 
 
-def _changed(response: Response, fault: Fault) -> Response:
+def _changed(response: Response, fault: Fault, *, has_body: bool) -> Response:
     """The answer with other words than it should have."""
     if fault.body is not None:
         response.close()
-        response = answer(response.status, content=fault.body.encode())
+        content = fault.body.encode() if has_body else b""
+        status = 200 if response.status in _BODILESS else response.status
+        response = answer(status, content=content)
     if fault.wrong_crc64:
         response.headers[_CRC64] = "1"
-    if fault.padding:
+    if fault.padding and has_body and response.status not in _BODILESS:
         response.body = streams.Padded(response.body, fault.padding)
         response.headers.pop("Content-Length", None)
     return response

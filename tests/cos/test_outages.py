@@ -397,3 +397,12 @@ async def test_nothing_is_left_in_any_lane(emulated: EmulatedTransport) -> None:
     await client.list_objects()
     await put_small(client, KEY)
     await client.copy_object(CopySource(key=KEY), OTHER)
+
+
+async def test_pause_that_the_service_asked_for_is_no_silence() -> None:
+    busy = error_reply(503, "SlowDown", retry_after="6")
+    client = client_on(ScriptedTransport(busy, httpx.ConnectError("refused"), busy))
+    with pytest.raises(DeadlineExceeded):
+        await client.head_object(KEY)
+    assert not is_away(client)
+    assert client.health.last_error == "refused"

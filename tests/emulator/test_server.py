@@ -1,11 +1,11 @@
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import httpx
 import pytest
 import trio
 
-from cosfs.emulator.faults import Fault
+from cosfs.emulator.faults import Fault, parse_faults
 from tests.support.emulated import RunningServer, make_api, running_server
 
 
@@ -203,3 +203,24 @@ async def test_head_without_sense_is_refused_by_name(server: RunningServer) -> N
         await stream.send_all(b"what is this?\r\n\r\n")
 
         assert b"HTTP/1.1 400 " in await read_until(stream, b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "POST"])
+async def test_server_outlives_every_fault(server: RunningServer, method: str) -> None:
+    rules = [
+        *("body=page", "body=", "padding=9", "status=204", "status=304 body=page"),
+        *("wrong_crc64", "cut=1", "cut=0", "corrupt", "lose", "reset", "error_in_200"),
+        *("no_request_id", "status=599 code=Odd", "bandwidth=100", "status=200 body=page"),
+    ]
+    for rule in rules:
+        server.faults.set(parse_faults(rule))
+        async with connection(server) as stream:
+            head = f"{method} /k HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\n\r\nok"
+            with suppress(trio.BrokenResourceError):  # a reset may come at any moment
+                await stream.send_all(head.encode())
+                await stream.send_eof()
+                while await stream.receive_some(4096):
+                    pass
+    server.faults.set([])
+    async with httpx.AsyncClient(base_url=server.url) as client:
+        assert (await client.put("/k", content=b"x")).status_code == 200
