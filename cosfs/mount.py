@@ -215,7 +215,7 @@ async def _serve(
         try:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(_obey_signals, signals, session, patience)
-                nursery.start_soon(_announce, mountpoint, ready)
+                nursery.start_soon(_announce, session, mountpoint, ready)
                 with patience:
                     await session.serve()  # until requests under way are answered as well
                     await _drain(filesystem, mountpoint)
@@ -257,7 +257,7 @@ async def _obey_signals(
     patience.cancel()
 
 
-async def _announce(mountpoint: Path, ready: Callable[[], None]) -> None:
+async def _announce(session: FuseSession, mountpoint: Path, ready: Callable[[], None]) -> None:
     """Call *ready* once the mount answers. Raises MountFailed when it does not."""
     try:
         # In a thread: the answer comes from this very event loop.
@@ -265,4 +265,5 @@ async def _announce(mountpoint: Path, ready: Callable[[], None]) -> None:
             await trio.to_thread.run_sync(mountpoint.stat, abandon_on_cancel=True)
     except (OSError, trio.TooSlowError) as error:
         raise MountFailed(f"{mountpoint} is mounted but does not answer: {error}") from error
+    session.answers()
     ready()

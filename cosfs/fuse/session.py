@@ -56,6 +56,12 @@ class FuseSession:
         place = find_mount(mountpoint)
         if place is not None:
             self._descriptors = OpenDescriptors(place.mount_id)
+
+    def answers(self) -> None:
+        """The mount has answered its first request. Does not yield."""
+        # Not before: when a mount begins to answer, the kernel sets its own value.
+        place = find_mount(self._config.mountpoint)
+        if place is not None:
             _set_read_ahead(place)
 
     async def serve(self) -> None:

@@ -123,6 +123,15 @@ def test_random_reads_of_a_file_ask_for_little_more_than_they_need(place: Place)
     assert max(sizes) <= 128 << 10
 
 
+def test_kernel_reads_ahead_as_much_as_one_request_takes(place: Place) -> None:
+    device = place.path.stat().st_dev
+    setting = Path(f"/sys/class/bdi/{os.major(device)}:{os.minor(device)}/read_ahead_kb")
+    if not os.access(setting, os.W_OK):
+        pytest.skip("only root may set it")
+
+    assert setting.read_text() == "1024\n"
+
+
 def test_sequential_read_asks_for_large_ranges(place: Place) -> None:
     data = content(64 * MIB)
     (place.path / "f").write_bytes(data)
