@@ -5,6 +5,7 @@ import trio
 
 from cosfs.config import ServiceConfig
 from cosfs.cos.client import CosClient
+from cosfs.cos.download import Collected
 from cosfs.cos.model import ByteRange, Key, ObjectProperties
 from cosfs.cos.transport import open_transport
 from cosfs.errors import CosError, DeadlineExceeded
@@ -65,7 +66,7 @@ async def test_what_is_no_answer_ends_each_request_in_time(name: str) -> None:
             with pytest.raises(CosError):
                 await client.list_objects()
             with pytest.raises(CosError):
-                await client.get_object(KEY, ByteRange(0, 10), sink=lambda _: None)
+                await client.get_object(KEY, ByteRange(0, 10), sink=Collected())
 
 
 async def test_handshake_that_stalls_is_given_up() -> None:
