@@ -2,8 +2,10 @@
 
 import os
 import signal
+import sqlite3
 import subprocess
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -59,3 +61,24 @@ def test_copy_after_a_kill_sends_what_is_missing(program: Sequence[str], tmp_pat
         assert sdk.digests("") == {"copy": digest(source.read_bytes())}
         assert before + again <= SIZE + ON_THE_WAY * PART
         assert "parts were already there" in log
+
+
+def test_mount_aborts_old_uploads_that_nobody_took_up(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    environment = {"COSFS_STATE_DIR": str(state)}
+    with emulator_process("--bandwidth", str(MIB)) as emulator:
+        sdk = Sdk(emulator.port)
+        with mounted(emulator, options=OPTIONS, environment=environment) as mount:
+            file = (mount.path / "copy").open("wb", buffering=0)
+            file.write(bytes(PART))
+            eventually(lambda: sdk.uploads() == ["copy"])
+            mount.process.kill()
+            mount.process.wait(timeout=30)
+            with pytest.raises(OSError, match=r"connected|abort"):
+                file.close()
+        (journal,) = state.glob("*.uploads")
+        with closing(sqlite3.connect(journal)) as database, database:
+            database.execute("UPDATE uploads SET begun = begun - 8 * 86400")
+
+        with mounted(emulator, options=OPTIONS, environment=environment):
+            eventually(lambda: sdk.uploads() == [])
