@@ -99,6 +99,7 @@ def _words(mount: Answer) -> Iterator[str]:
         f" ({size_of(mount['bytes_left'])} to send)"
     )
     yield f"  requests: {_counts(mount['requests'])}"
+    yield f"  service:  {_health(mount['health'])}"
     if mount["attributes_waiting"]:
         yield f"  changed attributes of {mount['attributes_waiting']} files are not stored yet"
     if mount["failed_calls"]:
@@ -122,6 +123,14 @@ def _lost(mount: Answer) -> Iterator[str]:
     assert isinstance(lost, dict)
     for path, reason in lost.items():
         yield f"  lost:     {path}: {reason}"
+
+
+def _health(health: object) -> str:
+    assert isinstance(health, dict)
+    if health["state"] == "answering":
+        return f"{health['url']} answers"
+    silent_s = time.time() - number(health["since"])
+    return f"{health['url']} has not answered for {span_of(silent_s)}: {health['last_error']}"
 
 
 def _counts(requests: object) -> str:

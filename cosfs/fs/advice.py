@@ -76,7 +76,7 @@ def reason_of(error: BaseException) -> BaseException:
     while True:
         if isinstance(error, BaseExceptionGroup):
             error = error.exceptions[0]
-        elif isinstance(error, errors.UploadFailed) and error.__cause__ is not None:
+        elif isinstance(error, errors.UploadFailed) and error.__cause__ not in (None, error):
             error = error.__cause__
         else:
             return error
@@ -93,9 +93,11 @@ def service_error_in(error: BaseException) -> errors.ServiceError | None:
 
 
 def _causes(error: BaseException) -> Iterator[BaseException]:
+    """*error*'s reason and what that came from, each once: an error may be its own cause."""
     step: BaseException | None = error
-    while step is not None:
-        step = reason_of(step)
+    seen: list[BaseException] = []
+    while step is not None and (step := reason_of(step)) not in seen:
+        seen.append(step)
         yield step
         step = step.__cause__
 

@@ -409,8 +409,10 @@ class Filesystem:
             self.namespace.inodes.unpin(file.node)
 
     async def _commit(self, file: OpenFile) -> None:
+        is_news = file.is_unstored
         await file.commit()
-        self._lost.pop(path_of(file.node), None)
+        if is_news:
+            self._lost.pop(path_of(file.node), None)
 
     async def _finish(self, file: OpenFile) -> None:
         """Commit *file* and leave nothing of it behind: nobody comes back to it."""
@@ -418,6 +420,7 @@ class Filesystem:
         await self._commit_or_log(file)
         if was_unstored and not file.is_unstored:
             _log.info("file stored path=%s", path)
+        file.handles = 0  # whoever has it open will not be served again
         try:
             await file.discard()
         except CosfsError as error:

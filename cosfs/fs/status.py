@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Final
 
+from cosfs.cos.health import HealthReport
 from cosfs.fs.advice import reason_of
 from cosfs.fs.filesystem import Filesystem
 from cosfs.fs.openfile import OpenFile
@@ -34,6 +35,7 @@ class FilesystemStatus:
     attributes_waiting: int  # files whose changed attributes are still to be stored
     dirty: list[FileStatus]
     requests: dict[str, int]  # in flight, by kind
+    health: HealthReport
     lost: dict[str, str]  # path to reason
     failed_calls: int
 
@@ -53,6 +55,7 @@ def status_of(filesystem: Filesystem, engines: Engines) -> FilesystemStatus:
         attributes_waiting=filesystem.attributes_waiting,
         dirty=dirty[:MOST_FILES],
         requests=engines.client.requests_in_flight,
+        health=engines.client.health,
         lost={path: str(reason_of(error)) for path, error in filesystem.lost.items()},
         failed_calls=filesystem.troubles.count,
     )

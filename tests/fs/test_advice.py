@@ -80,3 +80,13 @@ def test_request_and_answer_are_found_below_what_came_of_them() -> None:
 def test_nothing_is_found_where_no_request_was() -> None:
     assert cos_error_in(ZeroDivisionError()) is None
     assert service_error_in(timed_out(ZeroDivisionError())) is None
+
+
+def test_error_that_is_its_own_cause_has_an_end() -> None:
+    busy = denied(errors.ServiceBusy)
+    busy.__cause__ = busy
+    failure = errors.UploadFailed("k", "interrupted")
+    failure.__cause__ = failure
+
+    assert service_error_in(failed_from(busy)) is busy
+    assert service_error_in(failure) is None

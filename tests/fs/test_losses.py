@@ -83,6 +83,20 @@ async def test_attributes_that_could_not_be_stored_are_lost_and_told_at_the_end(
         await files.fs.close()
 
 
+async def test_loss_of_attributes_is_told_though_the_file_is_closed_without_a_change(
+    files: Files,
+) -> None:
+    await files.put("f", b"content")
+    handle = await files.open("f")
+    files.api.faults.set([Fault(operation="CopyObject", status=403, code="AccessDenied")])
+    await files.fs.set_attributes(handle.file.node, CHMOD)
+    await trio.sleep(2 * MOMENT_S)
+
+    await files.close(handle)
+
+    assert list(files.fs.lost) == ["f"]
+
+
 async def test_attributes_waiting_at_the_end_are_stored_or_told(files: Files) -> None:
     await files.put("f", b"content")
     node = await files.fs.lookup(files.root, "f")

@@ -142,10 +142,14 @@ def test_status_and_why_work_while_the_server_is_away(
         (mount.path / "f").write_text("x")
 
     told = why(mount.path / "f")
+    health = status(mount)["health"]
 
     assert told.code == 0
     assert "to do:    check the network" in told.output
     assert status(mount)["failed_calls"]
+    assert isinstance(health, dict)
+    assert (health["state"], health["url"]) == ("away", emulator.url)
+    assert " has not answered for 0 min " in cosfs("status", str(mount.path)).output
 
 
 def test_status_tells_what_a_mount_is_doing(emulator: EmulatorProcess) -> None:

@@ -165,14 +165,16 @@ def test_server_that_is_away_at_the_end_costs_a_bounded_time_and_is_told(
         mount.process.send_signal(signal.SIGTERM)
 
         assert mount.process.wait(timeout=45) == 32
+        log = mount.log.read_text()
+        done = umount(mount)
 
-    log = mount.log.read_text()
     assert "file lost path=small" in log
     assert "file lost path=large" in log
     assert "attributes lost name=changed" in log
-    told = log.splitlines()[-1]
-    assert "cosfs: not stored: " in told
-    assert all(repr(name) in told for name in ("small", "large", "changed"))
+    assert done.code == 1
+    assert "did not end well: not stored: " in done.complaint
+    named = [name for name in ("small", "large", "changed") if repr(name) in done.complaint]
+    assert named == ["small", "large", "changed"], done.complaint
 
 
 def test_umount_shows_lines_where_there_is_no_terminal(
