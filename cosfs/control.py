@@ -20,7 +20,7 @@ from typing import Final
 
 import trio
 
-PROTOCOL: Final = 1
+PROTOCOL: Final = 1  # another number as soon as an older command line could not read an answer
 LONGEST_QUESTION: Final = 64 << 10  # bytes; a path has at most 4096, each six in JSON
 MOST_ASKING: Final = 16  # connections at once; others wait in the backlog
 PATIENCE_S: Final = 60.0  # for the next question, and for an answer to be taken

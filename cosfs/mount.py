@@ -146,7 +146,7 @@ def _commands(config: MountConfig, engines: Engines, filesystem: Filesystem) -> 
         return mount | asdict(status_of(filesystem, engines))
 
     async def why(question: Question) -> Mapping[str, object]:
-        trouble = filesystem.troubles.find(str(question.get("path", "")))
+        trouble = filesystem.trouble_of(str(question.get("path", "")))
         return {"trouble": None if trouble is None else asdict(trouble)}
 
     return {"status": status, "why": why}

@@ -28,7 +28,7 @@ from cosfs.fs.lateattributes import LateAttributes
 from cosfs.fs.openfile import OpenFile
 from cosfs.fs.pages import KernelPages, PageUse
 from cosfs.fs.storing import Engines
-from cosfs.fs.troubles import Troubles, path_of
+from cosfs.fs.troubles import Trouble, Troubles, path_of
 from cosfs.namespace.attributes import AttributeChange, Attributes, without_privileges
 from cosfs.namespace.inodes import Node
 from cosfs.transfer.prefetch import Prefetcher
@@ -107,6 +107,12 @@ class Filesystem:
         return self._lost | {
             path_of(file.node): file.error for file in failed if file.error is not None
         }
+
+    def trouble_of(self, path: str) -> Trouble | None:
+        """What went wrong last for *path*, also if no call of the open file has said so yet."""
+        if self.troubles.find(path) is None and path in self.lost:
+            self.troubles.note(path, "uploading", self.lost[path])
+        return self.troubles.find(path)
 
     async def lookup(self, parent: Node, name: str) -> Node:
         began = trio.current_time()

@@ -130,6 +130,10 @@ async def test_open_file_that_lost_data_is_told_at_the_end(files: Files) -> None
     files.api.faults.set([])
 
     assert list(files.fs.lost) == ["f"]
+    told = files.fs.trouble_of("f")
+    assert told is not None
+    assert (told.call, told.code, told.times) == ("uploading", "AccessDenied", 1)
+    assert files.fs.trouble_of("f") == told
     with pytest.raises(FilesLost, match=r"'f' .*AccessDenied"):
         await files.fs.close()
 

@@ -1,6 +1,7 @@
 """The end of a mount that has files to store: what is stored, shown and named."""
 
 import os
+import re
 import signal
 import subprocess
 import time
@@ -84,6 +85,23 @@ def test_file_without_a_name_leaves_nothing_on_cos(
 
     assert Sdk(emulator.port).keys() == []
     assert Sdk(emulator.port).uploads() == []
+
+
+def test_log_tells_what_was_stored_at_the_end_and_how_long_it_took(
+    emulator: EmulatorProcess,
+) -> None:
+    with (
+        mounted(emulator, options=["--log-level", "info"]) as mount,
+        open_file(mount.path / "f", KIB),
+    ):
+        mount.process.send_signal(signal.SIGTERM)
+        assert mount.process.wait(timeout=30) == 0
+        log = mount.log.read_text()
+
+    assert "mount stops signal=SIGTERM" in log
+    assert f"mount ends mountpoint={mount.path} unstored=1" in log
+    assert "file stored path=f" in log
+    assert re.search(rf"mount ended mountpoint={mount.path} lost=0 seconds=\d+\.\d", log)
 
 
 def test_close_under_way_at_a_signal_is_finished(
