@@ -33,6 +33,7 @@ class FuseSession:
     def __init__(self, config: MountConfig) -> None:
         self._config = config
         self._descriptors: OpenDescriptors | None = None
+        self._device: str | None = None  # the mount's, as the kernel's table has it
         self._running = False
 
     def still_held(self, pid: int, inode: int) -> bool:
@@ -55,6 +56,7 @@ class FuseSession:
         self._running = True
         place = find_mount(mountpoint)
         if place is not None:
+            self._device = place.device
             self._descriptors = OpenDescriptors(place.mount_id)
 
     def answers(self) -> None:
@@ -75,10 +77,11 @@ class FuseSession:
             pyfuse3.terminate()
 
     def close(self) -> None:
-        """Unmount, if the mount is still there."""
+        """Unmount, if the mount is still there: not what was mounted since where it was."""
         if self._running:
             self._running = False
-            pyfuse3.close(unmount=True)
+            place = find_mount(self._config.mountpoint)
+            pyfuse3.close(unmount=place is not None and place.device == self._device)
 
     def _options(self) -> set[str]:
         config = self._config

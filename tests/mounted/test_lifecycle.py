@@ -200,6 +200,23 @@ def test_mounting_anew_where_one_still_stores_lets_it_finish(
     assert umount(mountpoint).code == 0
 
 
+def test_end_of_a_detached_mount_leaves_the_next_one_there_alone(
+    emulator: EmulatorProcess, mountpoint: Path
+) -> None:
+    mount(emulator, mountpoint)
+    with open_file(mountpoint / "open", "data"):
+        first = RECORDS.find(mountpoint)
+        assert first is not None
+        umount(mountpoint, "--lazy")
+        mount(emulator, mountpoint)
+
+        os.kill(first.pid, signal.SIGTERM)
+        eventually(lambda: not is_running(first))
+
+    assert find_mount(mountpoint) is not None
+    assert (mountpoint / "open").read_text() == "data"
+
+
 def test_mount_over_a_mount_is_refused(emulator: EmulatorProcess, mountpoint: Path) -> None:
     mount(emulator, mountpoint)
 
