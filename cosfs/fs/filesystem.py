@@ -6,11 +6,12 @@ come from its OpenFile, everybody else's from the namespace.
 
 import itertools
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
 import trio
+from cachetools import LRUCache
 
 from cosfs.cos.model import MIN_PART_SIZE, ByteRange
 from cosfs.errors import (
@@ -28,7 +29,7 @@ from cosfs.fs.lateattributes import LateAttributes
 from cosfs.fs.openfile import OpenFile
 from cosfs.fs.pages import KernelPages, PageUse
 from cosfs.fs.storing import Engines
-from cosfs.fs.troubles import Trouble, Troubles, path_of
+from cosfs.fs.troubles import MOST_PATHS, Trouble, Troubles, path_of
 from cosfs.namespace.attributes import AttributeChange, Attributes, without_privileges
 from cosfs.namespace.inodes import Node
 from cosfs.transfer.prefetch import Prefetcher
@@ -58,7 +59,7 @@ class Filesystem:
         self._numbers = itertools.count(1)
         self._looked_up: Node | None = None  # by the latest lookup, if no open followed it
         self.troubles = Troubles()
-        self._lost: dict[str, Exception] = {}  # by path: what no call could tell
+        self._lost: LRUCache[str, str] = LRUCache(MOST_PATHS)  # reasons that no call could tell
         self._pages = KernelPages()
         self._moving = engines.moving
         self._late = LateAttributes(
@@ -101,18 +102,24 @@ class Filesystem:
         return self._late.waiting
 
     @property
-    def lost(self) -> dict[str, Exception]:
+    def lost(self) -> dict[str, str]:
         """What COS does not have, by path, and why: no call could tell, or its file is open."""
-        failed = (file for file in self._files.values() if not file.node.unlinked)
-        return self._lost | {
-            path_of(file.node): file.error for file in failed if file.error is not None
-        }
+        failed = {path: str(reason_of(error)) for path, error in self._failed_files()}
+        return {**self._lost, **failed}
 
     def trouble_of(self, path: str) -> Trouble | None:
         """What went wrong last for *path*, also if no call of the open file has said so yet."""
-        if self.troubles.find(path) is None and path in self.lost:
-            self.troubles.note(path, "uploading", self.lost[path])
+        if self.troubles.find(path) is None:
+            for failed, error in self._failed_files():
+                if failed == path:
+                    self.troubles.note(path, "uploading", error)
         return self.troubles.find(path)
+
+    def _failed_files(self) -> Iterator[tuple[str, Exception]]:
+        """The open files that have lost data, by path, and why."""
+        for file in self._files.values():
+            if file.error is not None and not file.node.unlinked:
+                yield path_of(file.node), file.error
 
     async def lookup(self, parent: Node, name: str) -> Node:
         began = trio.current_time()
@@ -358,7 +365,7 @@ class Filesystem:
             for file in self.open_files:
                 nursery.start_soon(self._finish, file)
         if self._lost:
-            raise FilesLost({path: str(reason_of(error)) for path, error in self._lost.items()})
+            raise FilesLost(self._lost)
 
     def _open(self, node: Node, *, writable: bool, pid: int, uid: int) -> FileHandle:
         file = self._hold(node)
@@ -439,16 +446,16 @@ class Filesystem:
             await self._commit(file)
         except Exception as error:  # noqa: BLE001 - not even a bug may keep others from their commit
             bug = None if isinstance(error, CosfsError) else error
-            path = path_of(file.node)
-            _log.error("file lost path=%s error=%s", path, error, exc_info=bug)
-            self._lost[path] = error
-            self.troubles.note(path, "close", error)
+            _log.error("file lost path=%s error=%s", path_of(file.node), error, exc_info=bug)
+            self._note_loss(file.node, "close", error)
 
     def _attributes_lost(self, node: Node, error: Exception) -> None:
-        """No call can tell that attributes collected for *node* were not stored."""
-        path = path_of(node)
-        self._lost[path] = error
-        self.troubles.note(path, "storing attributes", error)
+        self._note_loss(node, "storing attributes", error)
+
+    def _note_loss(self, node: Node, call: str, error: Exception) -> None:
+        """Remember what no call can tell: its reason, as the error would keep the data alive."""
+        self._lost[path_of(node)] = str(reason_of(error))
+        self.troubles.note(path_of(node), call, error)
 
     async def _load_root_or_log(self) -> None:
         try:

@@ -1,6 +1,7 @@
 """What a mount tells of itself, as plain values: to whoever watches it or waits for its end."""
 
 from dataclasses import dataclass
+from itertools import islice
 from typing import Final
 
 from cosfs.cos.health import HealthReport
@@ -56,7 +57,7 @@ def status_of(filesystem: Filesystem, engines: Engines) -> FilesystemStatus:
         dirty=dirty[:MOST_FILES],
         requests=engines.client.requests_in_flight,
         health=engines.client.health,
-        lost={path: str(reason_of(error)) for path, error in filesystem.lost.items()},
+        lost=dict(islice(filesystem.lost.items(), MOST_FILES)),
         failed_calls=filesystem.troubles.count,
     )
 
