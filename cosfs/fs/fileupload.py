@@ -5,6 +5,8 @@ last (zip, mp4, ar), so the first part's bytes are kept while memory allows: rew
 that one part again, where anything else means completing the object and copying from it.
 """
 
+from collections.abc import Coroutine
+
 from cosfs.config import TransferConfig
 from cosfs.cos.client import CosClient
 from cosfs.cos.model import MIN_PART_SIZE, StoredObject
@@ -51,9 +53,9 @@ class FileUpload:
     def __repr__(self) -> str:
         return f"<FileUpload kept={self.kept} {self._session}>"
 
-    async def run(self) -> None:
-        """Send what comes, until ``complete`` or ``end``. Never raises."""
-        await self._session.run()
+    def run(self) -> Coroutine[object, object, None]:
+        """A task that sends what comes, until ``complete`` or ``end``; it never raises."""
+        return self._session.run()
 
     @property
     def target(self) -> UploadTarget:

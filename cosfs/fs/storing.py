@@ -120,10 +120,11 @@ class FileStore:
     def begin(self) -> None:
         """Begin an upload, or take one up again that broke off. Does not yield."""
         engines, target = self._engines, self._target(with_mtime=self.explicit_mtime)
-        self._upload = FileUpload(
+        upload = FileUpload(
             engines.client, engines.memory, engines.journal, target, engines.config
         )
-        engines.nursery.start_soon(self._upload.run)
+        engines.nursery.start_soon(upload.run)
+        self._upload = upload
 
     def send(self, pieces: list[Piece], *, last: bool = False) -> None:
         """Let *pieces* be the next parts, of a new upload if none runs. Does not yield."""
