@@ -51,10 +51,14 @@ class Connection:
         timeouts = request.extensions.get("timeout", {})
         try:
             with errors_of_httpx():
+                is_sent = False
                 # A server that refuses a request may say why before it closes.
                 with suppress(httpcore.WriteError):
                     await self._send(http, request, timeouts.get("write"))
+                    is_sent = True
                 head = await self._receive_head(http, timeouts.get("read"))
+                if not is_sent and head.status_code < 300:
+                    raise httpcore.RemoteProtocolError("a success before all was sent")
         except BaseException:
             await self.aclose()
             raise

@@ -9,7 +9,7 @@ import trio
 from cosfs.config import ServiceConfig
 from cosfs.cos.model import Key, ObjectProperties
 from cosfs.cos.transport import Transport, open_transport
-from cosfs.errors import AccessDenied, ConfigError, TransportError
+from cosfs.errors import AccessDenied, ConfigError, DeadlineExceeded, TransportError
 from tests.cos.scripted import BUCKET, client_of
 from tests.cos.servers import CERTIFICATE, Connection, Server, serving
 
@@ -147,6 +147,20 @@ async def test_refusal_before_the_body_was_read_is_heard(tls: bool) -> None:  # 
             with pytest.raises((AccessDenied, TransportError)) as caught:
                 await client.put_object(Key("k"), [b"small"], properties=ObjectProperties())
             assert isinstance(caught.value, AccessDenied)
+
+
+async def test_success_before_the_body_was_read_is_none() -> None:
+    async def praise(connection: Connection) -> None:
+        await connection.stream.receive_some(1000)
+        await connection.stream.send_all(
+            b'HTTP/1.1 200 X\r\nETag: "e"\r\nContent-Length: 0\r\n\r\n'
+        )
+
+    async with serving(praise) as server:
+        config = ServiceConfig(bucket=BUCKET, endpoint=server.url, timeout_s=0.5)
+        async with client_of(open_transport(config, server.url), config) as client:
+            with pytest.raises((TransportError, DeadlineExceeded)):
+                await client.put_object(Key("k"), [BIG] * 8, properties=ObjectProperties())
 
 
 async def test_cut_answer_is_a_transport_error() -> None:
