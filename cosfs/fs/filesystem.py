@@ -16,12 +16,14 @@ from cachetools import LRUCache
 from cosfs.cos.model import MIN_PART_SIZE, ByteRange
 from cosfs.errors import (
     CosfsError,
+    DeadlineExceeded,
     FilesLost,
     IntegrityError,
     IsADirectory,
     NoSuchEntry,
     NotADirectory,
     StaleFile,
+    TransportError,
 )
 from cosfs.fs.advice import reason_of
 from cosfs.fs.handles import DirectoryHandle, FileHandle
@@ -135,7 +137,13 @@ class Filesystem:
         """
         if node is self.namespace.inodes.root and self.namespace.root_is_old:
             self._engines.nursery.start_soon(self._load_root_or_log)
-        await self.namespace.refresh(node)
+        try:
+            await self.namespace.refresh(node)
+        except (DeadlineExceeded, TransportError):
+            # The kernel asks before it reads: who is in the middle of a file must not fail for
+            # want of attributes while the read itself would outlive an outage.
+            if not self._is_open(node):
+                raise
         return self.known_attributes(node)
 
     def known_attributes(self, node: Node) -> Attributes:

@@ -4,7 +4,8 @@ import pytest
 import trio
 
 from cosfs.cos.model import Key, ObjectProperties
-from cosfs.errors import NoSuchEntry, ObjectArchived
+from cosfs.emulator.faults import Fault
+from cosfs.errors import DeadlineExceeded, NoSuchEntry, ObjectArchived
 from cosfs.namespace.listings import LISTING_LAG_S
 from tests.support.engines import Files
 from tests.support.jumping import run_jumping
@@ -61,3 +62,20 @@ async def test_archived_object_is_listed_and_cannot_be_read(files: Files) -> Non
     with pytest.raises(ObjectArchived):
         await files.fs.read(handle, 0, 10)
     await files.close(handle)
+
+
+async def test_attributes_of_an_open_file_outlive_an_outage(files: Files) -> None:
+    """The kernel asks for them before it reads, and reads have more patience."""
+    await files.put("f", b"0123")
+    reader = await files.open("f", writable=False)
+    node = reader.file.node
+    files.fs.namespace.inodes.remember(node)
+    await trio.sleep(100)
+    files.api.faults.set([Fault(stall=0)])
+
+    with trio.fail_after(61):
+        assert (await files.fs.attributes(node)).size == 4
+
+    await files.fs.release(reader)
+    with pytest.raises(DeadlineExceeded):
+        await files.fs.attributes(node)
