@@ -8,6 +8,7 @@ from cosfs.config import ServiceConfig
 from cosfs.cos.credentials import AnonymousCredentials, Credentials
 from cosfs.cos.download import Collected
 from cosfs.cos.model import ByteRange, ETag, Key, ObjectProperties
+from cosfs.cos.retry import MAX_TOLD_S
 from cosfs.cos.sender import METADATA_REQUESTS
 from cosfs.errors import (
     AccessDenied,
@@ -117,6 +118,13 @@ async def test_retry_after_is_obeyed() -> None:
     started = trio.current_time()
     await client_of(transport).head_bucket()
     assert trio.current_time() - started >= 17
+
+
+async def test_retry_after_of_an_hour_is_not_waited_for() -> None:
+    transport = ScriptedTransport(error_reply(503, "SlowDown", retry_after="3600"), Reply())
+    started = trio.current_time()
+    await client_of(transport).head_bucket()
+    assert trio.current_time() - started == pytest.approx(MAX_TOLD_S)
 
 
 async def test_error_tells_its_attempts() -> None:
