@@ -11,6 +11,7 @@ from cosfs.transfer.version import BLOCK_SIZE, Version
 _MOST_PER_REQUEST: Final = 8 * BLOCK_SIZE  # 0.1 s at 100 MB/s, three times its latency
 _REQUESTS_PER_WINDOW: Final = 4
 _GROWTH: Final = 4  # a reader that stops has cost no more than this many times what it has read
+_PROVEN: Final = 8 * BLOCK_SIZE  # in sequence; less may be one large read in the middle of a file
 _MOST_SKIPPED: Final = 4 * BLOCK_SIZE  # read through another handle: more is a seek
 
 
@@ -68,9 +69,11 @@ class Prefetcher:
         self._stop = span.stop
         # Less if something was dropped before it was read.
         self._ahead = min(self._ahead, self._cache.first_gap(version, span))
+        run = self._stop - self._start
+        growth = _GROWTH if self._start == 0 or run >= _PROVEN else 1
         most = self._most()
         if most:
-            self._ask(version, min(most, max(BLOCK_SIZE, _GROWTH * (self._stop - self._start))))
+            self._ask(version, min(most, max(BLOCK_SIZE, growth * run)))
 
     def _ask(self, version: Version, window: int) -> None:
         """Keep *window* bytes ahead. Whole blocks: only those count for the object's checksum."""

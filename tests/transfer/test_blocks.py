@@ -344,6 +344,19 @@ async def test_object_whose_checksum_nobody_knows_is_read(api: Api, reading: Rea
     assert (await reading.read(0, len(CONTENT)))[1:] == CONTENT[1:]
 
 
+async def test_large_reads_at_random_places_ask_for_twice_their_size_at_most(
+    api: Api, reading: Reading
+) -> None:
+    """The kernel hands a read of 2 MiB on as two."""
+    prefetcher = Prefetcher(reading.cache, most=lambda: 4 * MIB)
+    for start in (5 * MIB, 6 * MIB):
+        prefetcher.follow(reading.version, ByteRange(start, start + MIB))
+        await reading.read(start, start + MIB)
+    await wait_all_tasks_blocked(0.1)
+
+    assert bytes_received(api) <= 4 * MIB
+
+
 async def test_window_begins_anew_after_a_seek(reading: Reading) -> None:
     prefetcher = Prefetcher(reading.cache, most=lambda: 4 * MIB)
     for start in range(0, 3 * MIB, MIB):
