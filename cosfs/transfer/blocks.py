@@ -73,10 +73,18 @@ class BlockCache:
         """
         return next((gap.start for gap in self._gaps(version, span)), span.stop)
 
-    def used_up(self, version: Version, number: int) -> None:
-        """A sequential reader has passed a block: let it go before what is still to be read."""
-        if (version, number) in self._blocks:
-            self._blocks.move_to_end((version, number), last=False)
+    def used_up(self, version: Version, number: int, *, drop: bool) -> None:
+        """A sequential reader has passed a block: it goes before what is still to be read.
+
+        *drop*: it goes at once, and its memory, still warm, takes what is loaded next.
+        """
+        block_id = version, number
+        if block_id not in self._blocks:
+            return
+        if drop:
+            self._memory.release(self._drop_whole(block_id))
+        else:
+            self._blocks.move_to_end(block_id, last=False)
 
     def prefetch(self, version: Version, span: ByteRange, held: set[Load]) -> bool:
         """Begin to load what is missing of *span*, in one request where it is one run.

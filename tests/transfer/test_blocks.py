@@ -396,6 +396,22 @@ async def test_what_a_reader_has_passed_goes_before_what_is_read_ahead(
     assert bytes_received(api) == len(CONTENT)
 
 
+async def test_long_run_keeps_little_of_what_it_has_passed(client: CosClient) -> None:
+    content = some_bytes(90 * MIB)
+    async with trio.open_nursery() as nursery:
+        reading = Reading(client, nursery)
+        reading.memory.limit = 256 * MIB
+        await reading.store(content)
+        prefetcher = Prefetcher(reading.cache, most=lambda: 4 * MIB)
+        for number in range(90):
+            span = ByteRange(number * MIB, (number + 1) * MIB)
+            prefetcher.follow(reading.version, span)
+            assert await reading.read(span.start, span.stop) == content[span.start : span.stop]
+        nursery.cancel_scope.cancel()
+
+    assert 64 * MIB <= reading.memory.used <= 70 * MIB
+
+
 async def test_window_shrinks_when_memory_is_short(reading: Reading) -> None:
     """Reading ahead takes what is free and leaves the reader itself its block."""
     assert reading.memory.try_acquire(4 * MIB)
