@@ -1,1 +1,1 @@
-"""The engines that move bytes between memory and COS, and the byte budget they share."""
+"""The engines that move bytes between memory, disk and COS, and the byte budget they share."""

@@ -13,7 +13,7 @@ _REQUESTS_PER_WINDOW: Final = 4
 _GROWTH: Final = 4  # a reader that stops has cost no more than this many times what it has read
 _PROVEN: Final = 8 * BLOCK_SIZE  # in sequence; less may be one large read in the middle of a file
 _MOST_SKIPPED: Final = 4 * BLOCK_SIZE  # read through another handle: more is a seek
-_BEHIND: Final = 4  # blocks behind a reader that others may still be reading at the same time
+_BEHIND: Final = 16  # blocks behind a reader that others may still be reading at the same time
 # What such a run has passed is dropped: the kernel keeps it too, and taking new memory for each
 # block costs a fifth of all CPU. Shorter files stay, for those who open them to write as well.
 _LONG: Final = 64 * BLOCK_SIZE
@@ -68,10 +68,11 @@ class Prefetcher:
         return self._cache.first_gap(version, ByteRange(self._stop, start)) == start
 
     def _go_on(self, version: Version, span: ByteRange) -> None:
-        current = span.start // BLOCK_SIZE
         is_long = self._stop - self._start >= _LONG
-        for number in range(self._stop // BLOCK_SIZE - _BEHIND, current):
-            self._cache.used_up(version, number, drop=is_long and number <= current - _BEHIND)
+        for number in range(self._stop // BLOCK_SIZE - 1, span.start // BLOCK_SIZE):
+            self._cache.used_up(version, number, drop=False)
+            if is_long:
+                self._cache.used_up(version, number - _BEHIND, drop=True)
         self._stop = span.stop
         # Less if something was dropped before it was read.
         self._ahead = min(self._ahead, self._cache.first_gap(version, span))
