@@ -14,6 +14,11 @@ DEFAULT_MEMORY: Final = 256 << 20  # 32 parts of the default size: feeds 8 uploa
 LEAST_DEFAULT_MEMORY: Final = 32 << 20  # below it one file cannot keep its parts in flight
 
 
+# Of the time to live: programs that are told of a new file look for it at once. By default that is
+# one LIST a second at most.
+ABSENCE_SHARE: Final = 0.2
+
+
 class Addressing(StrEnum):
     """Where a request names its bucket."""
 
@@ -35,6 +40,13 @@ class OnConflict(StrEnum):
 
     FAIL = "fail"  # the commit does, and leaves the other's object
     OVERWRITE = "overwrite"  # what was not edited comes from the other's object
+
+
+class StatSource(StrEnum):
+    """What a file's attributes are taken from."""
+
+    FULL = "full"  # its metadata, which costs a request unless it is known already
+    LIST = "list"  # its directory's listing, which knows size and time of storing alone
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,6 +91,13 @@ class AttributeConfig:
     umask: int | None = None  # hides these permission bits of everything
     xattrs: bool = False  # extended attributes; with them the kernel asks before each write
     metadata_ttl_s: float = 5.0
+    negative_ttl_s: float | None = None  # for names that are not there; None: ABSENCE_SHARE
+    stat: StatSource = StatSource.FULL
+
+    @property
+    def absence_ttl_s(self) -> float:
+        own = self.negative_ttl_s
+        return self.metadata_ttl_s * ABSENCE_SHARE if own is None else own
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -39,6 +39,7 @@ from cosfs.fs.status import status_of
 from cosfs.fs.storing import Engines
 from cosfs.fuse.session import FuseSession
 from cosfs.namespace.attributes import AttributeCodec
+from cosfs.namespace.known import KnownObjects, known_objects
 from cosfs.namespace.tree import Namespace
 from cosfs.state import state_directory
 from cosfs.transfer.blocks import BlockCache
@@ -83,18 +84,25 @@ async def _run(config: MountConfig, ready: Callable[[], None], control: Path | N
     )
     await _check_bucket(config, credentials)
     state = state_directory(config.state_dir, os.environ, os.getuid())
-    with bucket_journal(state, config.service) as journal:
+    with (
+        bucket_journal(state, config.service) as journal,
+        known_objects(state, config.service) as known,
+    ):
         async with (
             CosClient(config.service, credentials) as client,
             trio.open_nursery() as nursery,
         ):
             session = FuseSession(config)
-            engines = await _build_engines(config, client, journal, nursery)
+            namespace = _build_namespace(config, client, journal, known)
+            namespace.ask_ahead(nursery)
+            await namespace.load_root()
+            engines = _build_engines(config, client, journal, namespace, nursery)
             filesystem = Filesystem(engines, still_held=session.still_held)
             nursery.start_soon(_expire_uploads, config, client, journal)
             if control is not None:
                 commands = _commands(config, engines, filesystem)
                 nursery.start_soon(serve_control, control, commands)
+            nursery.start_soon(known.keep_writing)
             await _serve(session, filesystem, config.mountpoint, ready)
             nursery.cancel_scope.cancel()
 
@@ -108,17 +116,26 @@ async def _expire_uploads(config: MountConfig, client: CosClient, journal: Uploa
         logger.warning("old uploads not aborted error=%s", error)
 
 
-async def _build_engines(
-    config: MountConfig, client: CosClient, journal: UploadJournal, nursery: trio.Nursery
-) -> Engines:
-    namespace = Namespace(
+def _build_namespace(
+    config: MountConfig, client: CosClient, journal: UploadJournal, known: KnownObjects
+) -> Namespace:
+    return Namespace(
         client,
         AttributeCodec(config.attributes, implicit_time_ns=time.time_ns()),
         prefix=config.prefix,
-        ttl_s=config.attributes.metadata_ttl_s,
+        config=config.attributes,
         copy=partial(copy_object, client, journal),
+        known=known,
     )
-    await namespace.load_root()
+
+
+def _build_engines(
+    config: MountConfig,
+    client: CosClient,
+    journal: UploadJournal,
+    namespace: Namespace,
+    nursery: trio.Nursery,
+) -> Engines:
     memory = MemoryLimiter(config.transfer.memory)
     return Engines(
         client=client,

@@ -16,10 +16,12 @@ from cosfs.config import (
     Network,
     OnConflict,
     ServiceConfig,
+    StatSource,
     TransferConfig,
 )
 from cosfs.cos.model import MAX_PART_SIZE, MIN_PART_SIZE
 
+_LONGEST_TTL_S: Final = 30 * 86400
 LEAST_MEMORY: Final = 16 << 20  # two parts of the default size: one is sent while one fills
 _LOG_LEVELS: Final = ("debug", "info", "warning", "error")
 _OLD_LOG_LEVELS: Final = {
@@ -299,14 +301,32 @@ OPTIONS: Final[tuple[Option, ...]] = (
     Option(
         name="metadata-ttl",
         metavar="TIME",
-        help="trust what is known of names and attributes for so long (5s)",
+        help="trust what is known of names and attributes for so long, minimal or indefinite (5s)",
         group=ATTRIBUTES,
         aliases=("stat-cache-expire",),
         apply=_attributes(
             lambda old, text: replace(
-                old, metadata_ttl_s=values.seconds_between(text, least=0, most=30 * 86400)
+                old, metadata_ttl_s=values.lifetime(text, most=_LONGEST_TTL_S)
             )
         ),
+    ),
+    Option(
+        name="negative-ttl",
+        metavar="TIME",
+        help="trust that a name is not there for so long (a fifth of metadata-ttl)",
+        group=ATTRIBUTES,
+        apply=_attributes(
+            lambda old, text: replace(
+                old, negative_ttl_s=values.lifetime(text, most=_LONGEST_TTL_S)
+            )
+        ),
+    ),
+    Option(
+        name="stat",
+        metavar="SOURCE",
+        help="attributes from each object's metadata: full, or from listings alone: list (full)",
+        group=ATTRIBUTES,
+        apply=_attributes(lambda old, text: replace(old, stat=values.choice(text, StatSource))),
     ),
     Option(
         name="credentials-file",

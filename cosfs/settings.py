@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from cosfs import values
-from cosfs.config import MountConfig, ServiceConfig, TransferConfig, default_memory
+from cosfs.config import (
+    AttributeConfig,
+    MountConfig,
+    ServiceConfig,
+    StatSource,
+    TransferConfig,
+    default_memory,
+)
 from cosfs.errors import ConfigError
 from cosfs.options import OPTIONS, Option
 
@@ -111,6 +118,7 @@ def configure(
     for setting in (*_from_environment(environ), *settings):
         config = _apply(config, setting)
     _check_memory(config.transfer)
+    _check_attributes(config.attributes)
     return config
 
 
@@ -138,6 +146,11 @@ def _apply(config: MountConfig, setting: Setting) -> MountConfig:
         return option.apply(config, text)
     except ValueError as error:
         raise ConfigError(f"{setting.origin} {setting.name!r}: {text!r} {error}") from error
+
+
+def _check_attributes(attributes: AttributeConfig) -> None:
+    if attributes.xattrs and attributes.stat is StatSource.LIST:
+        raise ConfigError("option 'stat': a listing shows no extended attributes; leave xattr out")
 
 
 def _check_memory(transfer: TransferConfig) -> None:

@@ -3,6 +3,7 @@
 Sizes are bytes, times seconds. Knows no option by name.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from enum import StrEnum
@@ -15,6 +16,10 @@ _SIZE = re.compile(r"([0-9]+)(?:([KMGT])(?:i?B)?|B)?", re.IGNORECASE)
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)([smhd]?)")
 _SECONDS: Final = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _SWITCH: Final = {"1": True, "yes": True, "true": True, "0": False, "no": False, "false": False}
+
+
+# minimal: long enough for the several questions of one system call to cost one request.
+_LIFETIMES: Final = {"minimal": 0.1, "indefinite": math.inf}
 
 
 def size(text: str) -> int:
@@ -54,6 +59,16 @@ def seconds_between(text: str, *, least: float, most: float) -> float:
     if not least <= seconds <= most:
         raise ValueError(f"must be from {least:g} to {most:g} seconds")
     return seconds
+
+
+def lifetime(text: str, *, most: float) -> float:
+    """Seconds that something is trusted for: a time, ``minimal`` or ``indefinite``."""
+    if text.lower() in _LIFETIMES:
+        return _LIFETIMES[text.lower()]
+    try:
+        return seconds_between(text, least=0, most=most)
+    except ValueError as error:
+        raise ValueError(f"{error}, minimal or indefinite") from None
 
 
 def count(text: str, *, least: int, most: int) -> int:

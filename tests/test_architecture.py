@@ -54,6 +54,7 @@ _CATCH_ALL: Final = (
     "cli/",
     "fs/filesystem.py",
     "fs/lateattributes.py",
+    "namespace/parallel.py",
     "transfer/blocks.py",
     "transfer/upload.py",
 )

@@ -6,7 +6,7 @@ come from its OpenFile, everybody else's from the namespace.
 
 import itertools
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
@@ -33,6 +33,7 @@ from cosfs.fs.pages import KernelPages, PageUse
 from cosfs.fs.storing import Engines
 from cosfs.fs.troubles import MOST_PATHS, Trouble, Troubles, path_of
 from cosfs.namespace.attributes import AttributeChange, Attributes, without_privileges
+from cosfs.namespace.directories import DirectoryEntry
 from cosfs.namespace.inodes import Node
 from cosfs.transfer.prefetch import Prefetcher
 from cosfs.transfer.version import BLOCK_SIZE
@@ -63,6 +64,7 @@ class Filesystem:
         self.troubles = Troubles()
         self._lost: LRUCache[str, str] = LRUCache(MOST_PATHS)  # reasons that no call could tell
         self._pages = KernelPages()
+        self._looked_up_at = 0.0
         self._moving = engines.moving
         self._late = LateAttributes(
             self.namespace.inodes, self._store_attributes, self._attributes_lost, engines.nursery
@@ -128,6 +130,10 @@ class Filesystem:
         node = await self.namespace.lookup(parent, name)
         # What was answered from memory was checked for somebody else, and may be old by now.
         self._looked_up = node if node.checked >= began else None
+        self._looked_up_at = trio.current_time()
+        for handle in self._directories.values():
+            if handle.directory is parent:
+                handle.looked_up(name)
         return node
 
     async def attributes(self, node: Node) -> Attributes:
@@ -186,7 +192,7 @@ class Filesystem:
         """
         if node.is_directory:
             raise IsADirectory(f"{node.name!r} is a directory")
-        recent = trio.current_time() - node.checked < _JUST_CHECKED_S
+        recent = trio.current_time() - self._looked_up_at < _JUST_CHECKED_S
         recent &= self._looked_up is node
         self._looked_up = None
         # rsync changes the mode of what it has just closed through one more descriptor.
@@ -195,9 +201,10 @@ class Filesystem:
         if node.unlinked and not self._is_open(node):
             # The kernel remembers a name for a while. Told ESTALE, it looks the name up again.
             raise StaleFile(f"{node.name!r} is gone")
+        unseen = node.object is None  # its attributes are a listing's, which knows no metadata
         file = self._hold(node)  # so that whoever takes the name away meanwhile keeps the bytes
         try:
-            await self.namespace.refresh(node, force=not (recent or in_burst))
+            await self.namespace.refresh(node, force=unseen or not (recent or in_burst))
             handle = self._open(node, writable=writable, pid=pid, uid=uid)
         finally:
             await self._let_go(file)
@@ -294,24 +301,47 @@ class Filesystem:
         finally:
             await self._let_go(file)
 
+    async def refresh(self, path: Sequence[str]) -> list[Node]:
+        """Drop what is known of *path*, names from the root on, and of all below it.
+
+        Returns the nodes, of which the kernel must forget what it knows too. Raises NoSuchEntry.
+        """
+        node = self.namespace.inodes.root
+        for name in path:
+            known = self.namespace.inodes.child(node, name)
+            node = known or await self.namespace.lookup(node, name)
+        return self.namespace.forget(node)
+
     async def open_directory(self, node: Node) -> DirectoryHandle:
         if not node.is_directory:
             raise NotADirectory(f"{node.name!r} is not a directory")
-        handle = DirectoryHandle(next(self._numbers), node, entries=[])
+        handle = DirectoryHandle(next(self._numbers), node)
         self._directories[handle.number] = handle
         self.namespace.inodes.pin(node)
         return handle
 
-    async def read_directory(self, number: int, start: int) -> DirectoryHandle:
-        """The handle, its entries taken anew when reading starts at the beginning."""
-        handle = self._directories[number]
-        if start == 0:
-            handle.entries = await self.namespace.entries(handle.directory)
-        return handle
+    def directory(self, number: int) -> DirectoryHandle:
+        return self._directories[number]
+
+    async def read_directory(
+        self, handle: DirectoryHandle, position: int
+    ) -> Sequence[DirectoryEntry]:
+        """Entries from *position* on, none at the end; read anew from the beginning."""
+        if handle.reader is None or position == 0:
+            self._end_reading(handle)
+            handle.reader = self.namespace.read(handle.directory)
+        entries = await handle.reader.entries_from(position)
+        handle.begin_answer(position, entries[0].name if entries else None)
+        return entries
 
     def release_directory(self, number: int) -> None:
         handle = self._directories.pop(number)
+        self._end_reading(handle)
         self.namespace.inodes.unpin(handle.directory)
+
+    def _end_reading(self, handle: DirectoryHandle) -> None:
+        if handle.reader is not None:
+            handle.reader.close()
 
     async def make_directory(
         self, parent: Node, name: str, *, mode: int, uid: int, gid: int
@@ -476,6 +506,8 @@ class Filesystem:
         if node.is_directory:
             raise IsADirectory(f"{node.name!r} is a directory")
         self._pages.forget(node.inode)
+        if node.object is None:
+            await self.namespace.refresh(node, force=True)
         handles = self._handles.values()
         has_writer = any(handle.writable and handle.file.node is node for handle in handles)
         file = self._hold(node)

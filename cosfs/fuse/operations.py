@@ -3,6 +3,7 @@
 Names are bytes outside and text inside; the translation is here and nowhere else.
 """
 
+import contextlib
 import logging
 import os
 import stat
@@ -26,11 +27,21 @@ from pyfuse3 import (
 )
 
 from cosfs.cos.model import MAX_OBJECT_SIZE
-from cosfs.errors import InvalidArgument, NotPermitted, UnencodableName
+from cosfs.errors import (
+    EntryExists,
+    InvalidArgument,
+    NoSuchEntry,
+    NotPermitted,
+    StaleFile,
+    UnencodableName,
+)
 from cosfs.fs.filesystem import PATH_MAX, Filesystem
 from cosfs.fs.handles import FileHandle
+from cosfs.fuse.absent import AbsentNames
 from cosfs.fuse.errnos import handler, notification, query
+from cosfs.fuse.listed import UNKNOWN_INODE, ListedName
 from cosfs.namespace.attributes import AttributeChange, Attributes, new_attributes
+from cosfs.namespace.directories import DirectoryEntry
 from cosfs.namespace.inodes import Node
 
 _log = logging.getLogger(__name__)
@@ -39,6 +50,7 @@ BLOCK_SIZE: Final = 1 << 20  # st_blksize: most programs write and read in piece
 _STAT_BLOCK: Final = 512  # POSIX: the unit of st_blocks
 _FRAGMENT: Final = 4096
 _FRAGMENTS: Final = MAX_OBJECT_SIZE // _FRAGMENT  # a bucket has no size; one object fits for sure
+_DOTS: Final = 2  # "." and "..", which come first
 _NAME_MAX: Final = 255  # bytes in a name, as on other Linux filesystems
 
 # What the first arguments of a call stand for, if they are not an inode: for note_failure.
@@ -58,12 +70,35 @@ class Operations(pyfuse3.Operations):
         super().__init__()
         self.timeout_s = timeout_s
         self._fs = filesystem
+        self._listed = ListedName()
+        self._absent = AbsentNames()
+
+    def invalidate(self, nodes: Sequence[Node]) -> None:
+        """Have the kernel ask again for what it knows of *nodes*. Does not yield."""
+        self._absent.forget(node.inode for node in nodes)
+        for node in nodes:
+            # Dropping pages that are being written would wait for our own answer.
+            keep = node.is_directory or node.pins > 0
+            if node.lookups:
+                with contextlib.suppress(OSError):  # it has forgotten the inode meanwhile
+                    pyfuse3.invalidate_inode(InodeT(node.inode), attr_only=keep)
+            if node.lookups and node.parent is not None:
+                name = FileNameT(node.name.encode())
+                parent = InodeT(node.parent.inode)
+                pyfuse3.invalidate_entry_async(parent, name, ignore_enoent=True)
 
     @query
     async def lookup(
         self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext
     ) -> EntryAttributes:
-        node = await self._fs.lookup(self._fs.node(parent_inode), _text(name))
+        parent, text = self._fs.node(parent_inode), _text(name)
+        try:
+            node = await self._fs.lookup(parent, text)
+        except NoSuchEntry:
+            left = 0.0 if parent.unlinked else self._fs.namespace.absent_for(parent, text)
+            if left <= 0:
+                raise
+            return self._absent.entry(parent_inode, name, left)
         return self._remembered(node)
 
     @notification
@@ -206,7 +241,13 @@ class Operations(pyfuse3.Operations):
         ctx: RequestContext,
     ) -> tuple[FileInfo, EntryAttributes]:
         exclusive = bool(flags & os.O_EXCL)
-        handle = self._create(parent_inode, name, _made(mode, ctx), ctx, exclusive=exclusive)
+        try:
+            handle = self._create(parent_inode, name, _made(mode, ctx), ctx, exclusive=exclusive)
+        except EntryExists as error:
+            if exclusive:
+                raise
+            # The kernel trusts a lookup from before the name appeared; on ESTALE it looks again.
+            raise StaleFile(f"{name!r} is there by now") from error
         return self._file_info(handle, flags), self._remembered(handle.file.node)
 
     @handler
@@ -238,8 +279,8 @@ class Operations(pyfuse3.Operations):
 
     @handler
     async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
-        """The positions 0 and 1 are "." and ".."; the kernel counts a lookup of all others."""
-        handle = await self._fs.read_directory(fh, start_id)
+        """The positions 0 and 1 are "." and ".."; the kernel counts a lookup of the inodes."""
+        handle = self._fs.directory(fh)
         directory = handle.directory
         for position, (name, node) in enumerate(
             ((b".", directory), (b"..", directory.parent or directory))
@@ -248,16 +289,40 @@ class Operations(pyfuse3.Operations):
                 token, FileNameT(name), self._entry(node), position + 1
             ):
                 return
-        inodes = self._fs.namespace.inodes
-        for position in range(max(start_id - 2, 0), len(handle.entries)):
-            listed = handle.entries[position]
-            node = self._fs.namespace.entry_node(directory, listed)
-            entry = self._entry(node) if listed.exact else _provisional(node, listed.attributes)
-            name = FileNameT(listed.name.encode())
-            if not pyfuse3.readdir_reply(token, name, entry, position + 3):
-                inodes.drop_unused(node)
+        first = max(start_id, _DOTS)
+        entries = await self._fs.read_directory(handle, first - _DOTS)
+        for position, entry in enumerate(entries, first):
+            if self._listed.works and not handle.gives_inode(entry):
+                fits = self._show_name(token, directory, entry, position + 1)
+            else:
+                fits = self._show_inode(token, directory, entry, position + 1)
+            if not fits:
                 return
-            inodes.remember(node)
+
+    def _show_name(
+        self, token: ReaddirToken, directory: Node, listed: DirectoryEntry, following: int
+    ) -> bool:
+        """Whether the answer had room for the entry."""
+        self._absent.appeared(directory.inode, listed.name)
+        node = self._fs.namespace.inodes.child(directory, listed.name)
+        kind = 0 if _may_be_symlink(listed) else listed.attributes.kind
+        entry = self._listed.of(kind, UNKNOWN_INODE if node is None else node.inode)
+        name = FileNameT(listed.name.encode())
+        return pyfuse3.readdir_reply(token, name, entry, following)
+
+    def _show_inode(
+        self, token: ReaddirToken, directory: Node, listed: DirectoryEntry, following: int
+    ) -> bool:
+        """Whether the answer had room for the entry, which the kernel keeps an inode of then."""
+        inodes = self._fs.namespace.inodes
+        node = self._fs.namespace.entry_node(directory, listed)
+        entry = self._entry(node) if listed.exact else _provisional(node, listed)
+        name = FileNameT(listed.name.encode())
+        if not pyfuse3.readdir_reply(token, name, entry, following):
+            inodes.drop_unused(node)
+            return False
+        inodes.remember(node)
+        return True
 
     @handler
     async def releasedir(self, fh: FileHandleT) -> None:
@@ -354,15 +419,20 @@ def _text(name: bytes) -> str:
         raise UnencodableName(f"{name!r} is not UTF-8, as COS keys must be") from error
 
 
-def _provisional(node: Node, attributes: Attributes) -> EntryAttributes:
-    """A name whose attributes are not known: the kernel asks when somebody wants them.
+def _may_be_symlink(listed: DirectoryEntry) -> bool:
+    """What a listing shows as a file may be a symlink if it is short enough to be a target.
 
-    What a listing shows as a file may be a symlink if it is short enough to be a target. Such an
-    entry has no type: readdir(3) then says DT_UNKNOWN, and the kernel keeps nothing of it.
+    Such an entry has no type: readdir(3) then says DT_UNKNOWN.
     """
-    entry = _packed(node, attributes, links=1)
+    attributes = listed.attributes
+    return not (listed.exact or attributes.is_directory or attributes.size > PATH_MAX)
+
+
+def _provisional(node: Node, listed: DirectoryEntry) -> EntryAttributes:
+    """A name whose attributes are not known: the kernel asks when somebody wants them."""
+    entry = _packed(node, listed.attributes, links=1)
     entry.entry_timeout = entry.attr_timeout = 0
-    if not attributes.is_directory and attributes.size <= PATH_MAX:
+    if _may_be_symlink(listed):
         entry.st_mode = ModeT(0)
     return entry
 

@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import select
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
@@ -17,6 +17,7 @@ from cosfs.fuse.descriptors import OpenDescriptors
 from cosfs.fuse.operations import Operations
 from cosfs.fuse.xattrs import XattrOperations
 from cosfs.mounttable import MountedAt, find_mount
+from cosfs.namespace.inodes import Node
 
 _log = logging.getLogger(__name__)
 
@@ -35,6 +36,7 @@ class FuseSession:
         self._descriptors: OpenDescriptors | None = None
         self._device: str | None = None  # the mount's, as the kernel's table has it
         self._running = False
+        self._operations: Operations | None = None
 
     def still_held(self, pid: int, inode: int) -> bool:
         """Whether thread *pid* has *inode* open through another descriptor."""
@@ -46,6 +48,7 @@ class FuseSession:
         with_xattrs = self._config.attributes.xattrs
         kind = XattrOperations if with_xattrs else Operations
         operations = kind(filesystem, timeout_s=self._config.service.timeout_s)
+        self._operations = operations
         try:
             pyfuse3.init(operations, str(mountpoint), self._options())
         except RuntimeError as error:
@@ -70,6 +73,11 @@ class FuseSession:
         """Answer requests until the mount is gone or ``stop`` is called."""
         with _spinning():
             await pyfuse3.main(max_tasks=_MAX_WORKERS)
+
+    def invalidate(self, nodes: Sequence[Node]) -> None:
+        """Have the kernel ask again for what it knows of *nodes*. Does not yield."""
+        if self._running and self._operations is not None:
+            self._operations.invalidate(nodes)
 
     def stop(self) -> None:
         """Let ``serve`` return. Does not yield."""

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from cosfs.config import AttributeConfig
+from cosfs.config import AttributeConfig, StatSource
 from cosfs.cos.model import MAX_METADATA_BYTES, ListedObject, ObjectInfo
 from cosfs.errors import MetadataFull
 
@@ -145,9 +145,10 @@ class AttributeCodec:
         self._uid = _or(config.uid, default_uid, os.geteuid())
         self._gid = _or(config.gid, default_gid, os.getegid())
         self._implicit_time_ns = implicit_time_ns
+        self._without_metadata = config.stat is StatSource.LIST
 
     def from_object(self, info: ObjectInfo) -> Attributes:
-        metadata = info.properties.metadata
+        metadata = {} if self._without_metadata else info.properties.metadata
         mode = _mode(metadata, directory=_looks_like_directory(info))
         mtime_ns = _mtime_ns(metadata)
         shown = info.modified_ns if mtime_ns is None else mtime_ns
@@ -162,6 +163,10 @@ class AttributeCodec:
             xattr=metadata.get(XATTR),
             rdev=_rdev(metadata),
         )
+
+    def can_show(self, kind: int) -> bool:
+        """Whether an inode of this type is recognised as what it is."""
+        return not self._without_metadata or kind in (stat.S_IFREG, stat.S_IFDIR)
 
     def from_listing(self, entry: ListedObject) -> Attributes:
         """Provisional: a listing knows neither mode, owner nor mtime, and shows links as files."""

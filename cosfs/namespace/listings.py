@@ -1,9 +1,10 @@
 """Directory listings, kept for a while, and what this mount changed in them.
 
-Owns two things by directory prefix ("" or "a/b/"): the last listing, and the mount's own recent
-changes. A change is applied to the listing that is kept, and to every listing that was asked
-for before the change or soon after it, as COS says that a listing may lag behind. Invariant: no
-listing handed out contradicts an own change that is newer than its request.
+Owns three things by directory prefix ("" or "a/b/"): the last listing, pages of it while it is
+being read, and the mount's own recent changes. A change is applied to the listing that is kept,
+and to every listing that was asked for before the change or soon after it, as COS says that a
+listing may lag behind. Invariant: no listing handed out contradicts an own change that is newer
+than its request.
 Sends nothing; no method yields.
 """
 
@@ -16,13 +17,13 @@ from typing import Final
 import trio
 from cachetools import LRUCache
 
+from cosfs.config import AttributeConfig
 from cosfs.cos.model import ETag, Key, ListedObject, ListingPage
 from cosfs.namespace.attributes import HADOOP_SUFFIX
 
 MAX_NAME_BYTES: Final = 255  # NAME_MAX of Linux; COS has no limit of its own for a component
-MAX_ENTRIES: Final = 200_000  # about 0.5 KB each, so 100 MB in the worst case
+MAX_ENTRIES: Final = 50_000  # of whole listings, and again of pages: about 0.5 KB each
 MAX_DIRECTORIES: Final = 50_000  # directories whose size class is remembered
-ABSENCE_SHARE: Final = 0.2  # of the time to live: one LIST a second at most, by default
 LISTING_LAG_S: Final = (
     10.0  # COS documents that listings lag, without a bound; usually none is seen
 )
@@ -67,10 +68,15 @@ class Moment:
 
 @dataclass(slots=True, eq=False)
 class Listing:
-    """All entries of a directory by name, as they were at *time*, trio's, but for own changes."""
+    """All entries of a directory by name, as they were at *time*, trio's, but for own changes.
+
+    *marker* is the directory's own object; *hidden*: there are keys that no path can express.
+    """
 
     entries: dict[str, ListedEntry]
     time: float
+    marker: ListedObject | None = None
+    hidden: bool = False
     _directories: int | None = None  # None: to be counted
 
     def __len__(self) -> int:
@@ -91,10 +97,29 @@ class Listing:
             self._directories = None
 
 
+@dataclass(slots=True, eq=False, kw_only=True)
+class Page:
+    """A page of a listing: the names between two markers, None being the end of the directory."""
+
+    entries: dict[str, ListedEntry]
+    time: float
+    after: str
+    upto: str | None
+
+    def covers(self, name: str) -> bool:
+        """Whether a name that is not on the page is not in the directory."""
+        return self.after < name and (self.upto is None or last_key_of(name) <= self.upto)
+
+
 def split_key(key: str) -> tuple[str, str]:
     """The directory prefix that lists *key*, and its name there."""
     prefix, slash, name = key.removesuffix("/").rpartition("/")
     return prefix + slash, name
+
+
+def last_key_of(name: str) -> str:
+    """The last in order of the keys that put *name* into its directory: NAME, NAME/ and this."""
+    return name + HADOOP_SUFFIX
 
 
 def is_valid_name(name: str) -> bool:
@@ -107,11 +132,30 @@ def is_valid_name(name: str) -> bool:
     )
 
 
-def collect_entries(entries: dict[str, ListedEntry], prefix: str, page: ListingPage) -> None:
-    """Add a page's entries that a path can express. A directory wins over a file beside it."""
+def collect_entries(entries: dict[str, ListedEntry], prefix: str, page: ListingPage) -> bool:
+    """Add a page's entries that a path can express; whether there are others.
+
+    A directory wins over a file beside it.
+    """
+    hidden = False
     for entry in _page_entries(prefix, page):
         if is_valid_name(entry.name):
             entries[entry.name] = _stronger(entries.get(entry.name), entry)
+        else:
+            hidden |= entry.object is None or entry.object.key != prefix
+    return hidden
+
+
+def marker_of(prefix: str, page: ListingPage) -> ListedObject | None:
+    """The directory's own object, which its first page begins with."""
+    return page.objects[0] if page.objects and page.objects[0].key == prefix else None
+
+
+def settled_names(entries: dict[str, ListedEntry], upto: str | None) -> dict[str, ListedEntry]:
+    """Those of which the pages up to the marker *upto* have shown all: a directory may follow."""
+    if upto is None:
+        return dict(entries)
+    return {name: entry for name, entry in entries.items() if last_key_of(name) <= upto}
 
 
 def _page_entries(prefix: str, page: ListingPage) -> Iterator[ListedEntry]:
@@ -134,9 +178,11 @@ def _stronger(first: ListedEntry | None, second: ListedEntry) -> ListedEntry:
 class ListingCache:
     """The listings of a mount, the least recently used given up first."""
 
-    def __init__(self, ttl_s: float, *, max_entries: int = MAX_ENTRIES) -> None:
-        self.ttl_s = ttl_s
+    def __init__(self, config: AttributeConfig, *, max_entries: int = MAX_ENTRIES) -> None:
+        self.ttl_s = config.metadata_ttl_s
+        self.negative_ttl_s = config.absence_ttl_s
         self._listings: LRUCache[str, Listing] = LRUCache(max_entries, getsizeof=len)
+        self._pages: LRUCache[str, list[Page]] = LRUCache(max_entries, getsizeof=_total)
         self._large: LRUCache[str, bool] = LRUCache(MAX_DIRECTORIES)
         self._changes: dict[str, dict[str, Change]] = {}
         self._expiring: deque[tuple[Change, str, str]] = deque()
@@ -155,8 +201,29 @@ class ListingCache:
         new file look for it at once.
         """
         listing = self._listings.get(prefix)
-        limit = self.ttl_s * ABSENCE_SHARE
-        return listing if listing and trio.current_time() < listing.time + limit else None
+        limit = listing.time + self.negative_ttl_s if listing else 0
+        return listing if listing and trio.current_time() < limit else None
+
+    def is_absent(self, prefix: str, name: str) -> bool:
+        """Whether the last whole listing shows that *name* is not there, and may be trusted."""
+        listing = self._listings.get(prefix)
+        if listing is None or name in listing.entries:
+            return False
+        return trio.current_time() < listing.time + self.negative_ttl_s
+
+    def page_of(self, prefix: str, name: str) -> Page | None:
+        """The fresh page that shows *name*, or shows that it is not there."""
+        page = _holder(self._pages.get(prefix, []), name)
+        if page is None:
+            return None
+        ttl_s = self.ttl_s if name in page.entries else self.negative_ttl_s
+        return page if trio.current_time() < page.time + ttl_s else None
+
+    def last_entry(self, prefix: str, name: str) -> ListedEntry | None:
+        """What was last seen under a name, however old."""
+        page = _holder(self._pages.get(prefix, []), name)
+        known = self._listings.get(prefix) if page is None else page
+        return None if known is None else known.entries.get(name)
 
     def last_known(self, prefix: str) -> Listing | None:
         """The last whole listing, however old."""
@@ -172,12 +239,15 @@ class ListingCache:
     @contextmanager
     def request(self) -> Iterator[Moment]:
         """Around a request; own changes are compared with its beginning afterwards."""
-        began = Moment(self._sequence, trio.current_time())
+        began = self.moment()
         self._requests.append(began.time)
         try:
             yield began
         finally:
             self._requests.remove(began.time)
+
+    def moment(self) -> Moment:
+        return Moment(self._sequence, trio.current_time())
 
     def changed_since(self, prefix: str, name: str, began: Moment) -> bool:
         change = self._changes.get(prefix, {}).get(name)
@@ -205,14 +275,48 @@ class ListingCache:
                     if change.entry is not None and change.entry.object is not None
                 )
 
-    def store(self, prefix: str, entries: dict[str, ListedEntry], began: Moment) -> Listing:
+    def merged(self, prefix: str, batch: list[ListedEntry], began: Moment) -> list[ListedEntry]:
+        """Entries that were right at *began*, with what was changed here since."""
+        changes = self.recent(prefix)
+        now = [
+            _merge(entry, changes[entry.name], began) if entry.name in changes else entry
+            for entry in batch
+        ]
+        return [entry for entry in now if entry is not None]
+
+    def store(
+        self,
+        prefix: str,
+        entries: dict[str, ListedEntry],
+        began: Moment,
+        marker: ListedObject | None = None,
+    ) -> Listing:
         """Keep a whole listing that was asked for at *began*, with own changes put in."""
         for name, change in self.recent(prefix).items():
-            merged = _merge(entries.get(name), change, certain=change.sequence > began.sequence)
-            _put(entries, name, merged)
-        listing = Listing(entries, began.time)
+            _put(entries, name, _merge(entries.get(name), change, began))
+        listing = Listing(entries, began.time, marker)
         self._keep(prefix, listing)
+        self._pages.pop(prefix, None)
         return listing
+
+    def store_page(self, prefix: str, page: Page, began: Moment) -> None:
+        """Keep a page that was asked for at *began*, with own changes put in, while it is fresh.
+
+        A name that was added here and that the page should show is added to it.
+        """
+        for name, change in self.recent(prefix).items():
+            if name in page.entries or page.covers(name):
+                _put(page.entries, name, _merge(page.entries.get(name), change, began))
+        now = trio.current_time()
+        known = self._pages.pop(prefix, [])
+        pages = [old for old in known if now < old.time + self.ttl_s]
+        while pages and _total([*pages, page]) > self._pages.maxsize:
+            del pages[0]
+        self._keep_pages(prefix, [*pages, page])
+
+    def pages(self, prefix: str) -> list[Page]:
+        """The pages that are kept, oldest first."""
+        return self._pages.get(prefix, [])
 
     def added(self, prefix: str, entry: ListedEntry) -> None:
         """This mount put *entry* there, or changed it; names that no path has are left out."""
@@ -227,10 +331,12 @@ class ListingCache:
         """This mount removed the object with *etag*, or the directory."""
         self._record(prefix, name, None, etag)
 
-    def drop(self, prefix: str) -> None:
-        """Forget the listings of a directory and all below; own changes stay known."""
-        for directory in [known for known in self._listings if known.startswith(prefix)]:
-            del self._listings[directory]
+    def drop(self, prefix: str, *, below: bool = True) -> None:
+        """Forget the listings of a directory and all *below* it; own changes stay known."""
+        for known in {*self._listings, *self._pages} if below else {prefix}:
+            if known.startswith(prefix):
+                self._listings.pop(known, None)
+                self._pages.pop(known, None)
 
     def _record(
         self, prefix: str, name: str, entry: ListedEntry | None, etag: ETag | None
@@ -245,7 +351,15 @@ class ListingCache:
         if listing is not None:
             listing.change(name, entry)
             self._keep(prefix, listing)
+        pages = self._pages.pop(prefix, None)
+        if pages:
+            _put((_holder(pages, name) or pages[-1]).entries, name, entry)
+            self._keep_pages(prefix, pages)
         self._forget_old_changes()
+
+    def _keep_pages(self, prefix: str, pages: list[Page]) -> None:
+        if _total(pages) <= self._pages.maxsize:
+            self._pages[prefix] = pages
 
     def _keep(self, prefix: str, listing: Listing) -> None:
         if len(listing) <= self._listings.maxsize:
@@ -272,10 +386,19 @@ def _put(entries: dict[str, ListedEntry], name: str, entry: ListedEntry | None) 
         entries[name] = entry
 
 
-def _merge(listed: ListedEntry | None, change: Change, *, certain: bool) -> ListedEntry | None:
-    """What is under a name, from a listing and an own change that it may or must lag behind."""
+def _holder(pages: list[Page], name: str) -> Page | None:
+    """The last page that knows whether *name* is there."""
+    return next((p for p in reversed(pages) if name in p.entries or p.covers(name)), None)
+
+
+def _total(pages: list[Page]) -> int:
+    return sum(1 + len(page.entries) for page in pages)
+
+
+def _merge(listed: ListedEntry | None, change: Change, began: Moment) -> ListedEntry | None:
+    """What is under a name, from a listing asked for at *began*, which may or must lag behind."""
     ours = change.entry
-    if certain or listed is None:
+    if change.sequence > began.sequence or listed is None:
         return ours
     if ours is None:
         return listed if _is_another(listed, change) else None

@@ -4,31 +4,31 @@ Owns the policy of a lookup and the memory of past HEADs; knows prefixes and key
 is remembered from a HEAD counts only while a listing confirms its ETag and Last-Modified.
 """
 
-import time
-from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
-from typing import Final
+from itertools import takewhile
+from typing import NamedTuple
 
 import trio
 from cachetools import LRUCache, TTLCache
 
 from cosfs.cos.client import CosClient
-from cosfs.cos.model import MAX_LIST_KEYS, ETag, Key, ListedObject, ListingPage, ObjectInfo
+from cosfs.cos.model import MAX_LIST_KEYS, Key, ListedObject, ListingPage, ObjectInfo
 from cosfs.errors import NoSuchBucket, NotFound
-from cosfs.namespace.attributes import HADOOP_SUFFIX, NS_PER_S, AttributeCodec, Attributes
+from cosfs.namespace.attributes import HADOOP_SUFFIX, AttributeCodec, Attributes
+from cosfs.namespace.known import KnownObjects
 from cosfs.namespace.listings import (
+    MAX_DIRECTORIES,
     Change,
     ListedEntry,
     Listing,
     ListingCache,
+    Moment,
+    Page,
     collect_entries,
+    marker_of,
+    settled_names,
 )
 from cosfs.namespace.parallel import SingleFlight, for_each
-
-# A change of attributes leaves a small object its ETag, and Last-Modified has seconds: what HEAD
-# shows of an object this new may be followed by a change that looks the same.
-RACY_NS: Final = 2 * NS_PER_S
-MAX_REMEMBERED: Final = 20_000  # HEAD answers, about 1.5 KB each
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,58 +40,134 @@ class Found:
     info: ObjectInfo | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AskedPage:
+    """A page of LIST, and when it was asked for."""
+
+    page: ListingPage
+    began: Moment
+
+
+class _Seen(NamedTuple):
+    """What a listing of that time tells of a name; without *entry* that nothing is there."""
+
+    entry: ListedEntry | None
+    time: float
+
+
 class Finder:
     """Asks COS about names, through the listings and the remembered HEADs."""
 
-    def __init__(self, client: CosClient, codec: AttributeCodec, listings: ListingCache) -> None:
+    def __init__(
+        self,
+        client: CosClient,
+        codec: AttributeCodec,
+        listings: ListingCache,
+        known: KnownObjects,
+        *,
+        listings_only: bool = False,
+    ) -> None:
+        """*listings_only*: what a listing does not know is not asked for."""
         self._client = client
         self._codec = codec
         self._listings = listings
+        self.known = known
+        self._listings_only = listings_only
         self._heads: SingleFlight[ObjectInfo | None] = SingleFlight()
-        self._first_pages: SingleFlight[Listing | None] = SingleFlight()
-        self._whole_listings: SingleFlight[Listing] = SingleFlight()
-        self._remembered: LRUCache[tuple[Key, ETag, int], ObjectInfo] = LRUCache(MAX_REMEMBERED)
-        self._remembered_for_now: TTLCache[tuple[Key, ETag, int], ObjectInfo] = TTLCache(
-            MAX_REMEMBERED, listings.ttl_s, timer=trio.current_time
+        self._asked: SingleFlight[AskedPage] = SingleFlight()
+        # Markers, which the listing of their directory's parent does not show.
+        self._markers: TTLCache[tuple[Key, int], Found] = TTLCache(
+            MAX_DIRECTORIES, listings.ttl_s, timer=trio.current_time
         )
+        self._last_asked: LRUCache[str, str] = LRUCache(MAX_DIRECTORIES)  # in large directories
 
     async def find(self, prefix: str, name: str) -> Found | None:
         """What is under *name*, None for nothing. Listings are trusted for their time to live.
 
         A directory that fits one page is listed, which answers for all its names; in a larger one
-        the name alone is asked for.
+        the name alone is asked for, or a page from it on when its neighbour was asked for before.
         """
-        listing = self._trusted(prefix, name)
-        if listing is None and not self._listings.is_large(prefix):
-            listing = await self._first_pages.share(prefix, lambda: self._list_one_page(prefix))
+        seen = self._seen(prefix, name) or await self._list_for(prefix, name)
         change = self._listings.recent(prefix).get(name)
-        if listing is not None:
-            entry = listing.entries.get(name)
+        if seen is not None:
             # An own change is put into any listing: what it shows is not what COS has said.
-            seen_at = listing.time if change is None else change.time
-            return None if entry is None else await self._load(prefix, entry, seen_at)
+            seen_at = seen.time if change is None else change.time
+            return None if seen.entry is None else await self._load(prefix, seen.entry, seen_at)
         if change is None:
             return await self._probe(prefix, name)
         if change.entry is not None:
             return await self._load(prefix, change.entry, change.time)
         return await self.find_file(Key(prefix + name))
 
-    def _trusted(self, prefix: str, name: str) -> Listing | None:
-        """The listing that still tells what is under *name*, or that nothing is."""
-        listing = self._listings.fresh(prefix)
-        if listing is None or name in listing.entries or name in self._listings.recent(prefix):
-            return listing
-        return self._listings.complete(prefix)
-
-    def recall(self, prefix: str, entry: ListedEntry) -> ObjectInfo | None:
-        """The object that a listing shows, if it is known without asking. Does not yield."""
-        if entry.object is None:
+    def recall_fresh(self, prefix: str, name: str) -> Found | None:
+        """What is under *name*, if fresh listings and past HEADs tell. Does not yield."""
+        seen = self._seen(prefix, name)
+        if seen is None or seen.entry is None:
             return None
-        return self._known(_version(Key(prefix + entry.name), entry.object))
+        found = self.recall_entry(prefix, seen.entry)
+        return None if found is None else replace(found, checked=seen.time)
 
-    def remember(self, info: ObjectInfo) -> None:
-        """Keep what is known of an object for as long as listings confirm it."""
-        self._remembered[_version(info.key, info)] = info
+    def recall_entry(self, prefix: str, entry: ListedEntry) -> Found | None:
+        """What a listed entry stands for, if it is known without asking. Does not yield."""
+        if entry.object is None:
+            return self._recall_directory(Key(f"{prefix}{entry.name}/"), entry)
+        info = self.known.get(entry.object)
+        if info is not None:
+            return self._found(info)
+        if self._listings_only:
+            return Found(
+                attributes=self._codec.from_listing(entry.object), checked=trio.current_time()
+            )
+        return None
+
+    def _recall_directory(self, key: Key, entry: ListedEntry) -> Found | None:
+        """By its own listing, which tells which marker it has, if it has one."""
+        listing = self._listings.fresh(key)
+        if listing is not None and entry.alias is None:
+            known = None if listing.marker is None else self.known.get(listing.marker)
+            if known is not None:
+                return replace(self._found(known), checked=listing.time)
+            if listing.marker is None:
+                return replace(self._implicit(), checked=listing.time)
+        asked = self._markers.get((key, self._listings.generation(key)))
+        if asked is not None and (asked.info is not None or entry.alias is None):
+            return asked
+        return self._implicit() if self._listings_only else None
+
+    def stored(self, info: ObjectInfo) -> None:
+        """Keep what this mount has made for as long as listings confirm it."""
+        self.known.stored(info)
+
+    async def ask_ahead(self, prefix: str, entry: ListedEntry, *, walked: bool) -> None:
+        """Ask for what a lookup of *entry* will want; of a directory to be *walked*, its names."""
+        key = Key(f"{prefix}{entry.name}/" if entry.is_directory else prefix + entry.name)
+        if self.recall_entry(prefix, entry) is not None:
+            return
+        if entry.is_directory and (walked or self._is_walked(key)):
+            await self._list_page(key, "")
+        if self.recall_entry(prefix, entry) is None:
+            await self._shared_head(key)
+
+    def forget(self, key: str) -> None:
+        """Ask anew for the object *key*, and for those below if it is a directory's."""
+        self.known.forget(key)
+        self._markers.clear()
+
+    def absent_for(self, prefix: str, name: str) -> float:
+        """For how many seconds listings will answer that *name* is not there."""
+        seen = self._seen(prefix, name)
+        if seen is None or seen.entry is not None:
+            return 0.0
+        return max(0.0, seen.time + self._listings.negative_ttl_s - trio.current_time())
+
+    def was_listed(self, prefix: str) -> bool:
+        return self._listings.last_known(prefix) is not None
+
+    def neighbours(self, prefix: str, name: str) -> list[ListedEntry]:
+        """The fresh part of a listing that holds *name*, sorted by name. Does not yield."""
+        known = self._listings.fresh(prefix) or self._listings.page_of(prefix, name)
+        entries = [] if known is None else known.entries.values()
+        return sorted(entries, key=lambda entry: entry.name)
 
     async def find_file(self, key: Key, *, shared: bool = True) -> Found | None:
         """The object itself. Not *shared*: as it is now, not as a request under way shows it."""
@@ -114,33 +190,30 @@ class Finder:
             raise
         except NotFound:
             return None
-        self.remember(info)
-        if time.time_ns() - info.modified_ns < RACY_NS:
-            version = _version(info.key, info)
-            self._remembered_for_now[version] = self._remembered.pop(version)
+        self.known.seen(info)
         return info
 
     async def info_of(self, listed: ListedObject) -> ObjectInfo | None:
         """The whole truth about a listed object: remembered, or by HEAD; None when it is gone."""
-        known = self._known(_version(listed.key, listed))
-        return known or await self.head(listed.key)
-
-    def _known(self, version: tuple[Key, ETag, int]) -> ObjectInfo | None:
-        return self._remembered.get(version) or self._remembered_for_now.get(version)
-
-    async def list_directory(self, prefix: str) -> Listing:
-        """All entries, through as many pages as there are unless they are known."""
-        listing = self._listings.complete(prefix)
-        if listing is not None:
-            return listing
-        return await self._whole_listings.share(prefix, lambda: self._list_all_pages(prefix))
+        return self.known.get(listed) or await self.head(listed.key)
 
     async def keys_below(self, prefix: str) -> list[ListedObject]:
         """Every object under *prefix*, at any depth, as COS lists it now."""
-        return [listed async for page in self._pages(prefix, "") for listed in page.objects]
+        found: list[ListedObject] = []
+        marker: str | None = ""
+        while marker is not None:
+            page = await self._client.list_objects(
+                prefix=prefix, marker=marker, max_keys=MAX_LIST_KEYS
+            )
+            found += page.objects
+            marker = page.next_marker
+        return found
 
     async def is_empty(self, prefix: str) -> bool:
-        """Whether nothing but its own marker is under *prefix*, always asking COS."""
+        """Whether nothing but its own marker is under *prefix*."""
+        listing = self._listings.fresh(prefix)
+        if listing is not None and not listing.entries and not listing.hidden:
+            return True
         changes = self._listings.recent(prefix)
         if any(change.entry is not None for change in changes.values()):
             return False
@@ -155,52 +228,111 @@ class Finder:
                 return True
             marker = page.next_marker
 
-    async def _list_one_page(self, prefix: str) -> Listing | None:
-        entries: dict[str, ListedEntry] = {}
-        with self._listings.request() as began:
-            page = await self._client.list_objects(
-                prefix=prefix, delimiter="/", marker="", max_keys=MAX_LIST_KEYS
-            )
-            self._listings.mark_large(prefix, large=page.next_marker is not None)
-            if page.next_marker is not None:
+    def _seen(self, prefix: str, name: str) -> _Seen | None:
+        """What is trusted of the listings about a name."""
+        listing = self._listings.fresh(prefix)
+        if listing is not None and name in listing.entries:
+            return _Seen(listing.entries[name], listing.time)
+        if listing is not None and name in self._listings.recent(prefix):
+            return _Seen(None, trio.current_time())  # this mount has removed it
+        last = self._listings.last_known(prefix)
+        if last is not None and self._listings.is_absent(prefix, name):
+            return _Seen(None, last.time)
+        page = self._listings.page_of(prefix, name)
+        return None if page is None else _Seen(page.entries.get(name), page.time)
+
+    async def _list_for(self, prefix: str, name: str) -> _Seen | None:
+        """Ask for the page of a listing that will tell of *name*, if it is worth that."""
+        after = ""
+        if self._listings.is_large(prefix):
+            before, self._last_asked[prefix] = self._last_asked.get(prefix, ""), name
+            if not _are_neighbours(before, name):
                 return None
-            collect_entries(entries, prefix, page)
-            return self._listings.store(prefix, entries, began)
+            after = _marker_before(name)
+        page = await self._list_page(prefix, after)
+        if isinstance(page, Page) and name not in page.entries and not page.covers(name):
+            return None
+        return _Seen(page.entries.get(name), page.time)
 
-    async def _list_all_pages(self, prefix: str) -> Listing:
+    async def _list_page(self, prefix: str, after: str) -> Listing | Page:
+        asked = await self.page(prefix, after)
+        page, began = asked.page, asked.began
         entries: dict[str, ListedEntry] = {}
-        pages = 0
-        with self._listings.request() as began:
-            async for page in self._pages(prefix, "/"):
-                collect_entries(entries, prefix, page)
-                pages += 1
-            self._listings.mark_large(prefix, large=pages > 1)
-            return self._listings.store(prefix, entries, began)
+        hidden = collect_entries(entries, prefix, page)
+        if not after:
+            self._listings.mark_large(prefix, large=page.next_marker is not None)
+            if page.next_marker is None:
+                listing = self._listings.store(prefix, entries, began, marker_of(prefix, page))
+                listing.hidden = hidden
+                return listing
+        upto = None if page.next_marker is None else page.next_marker[len(prefix) :]
+        shown = settled_names(entries, upto)
+        found = Page(entries=shown, time=began.time, after=after, upto=upto)
+        self._listings.store_page(prefix, found, began)
+        return found
 
-    async def _pages(self, prefix: str, delimiter: str) -> AsyncIterator[ListingPage]:
-        marker: str | None = ""
-        while marker is not None:
+    async def page(self, prefix: str, after: str) -> AskedPage:
+        """The page of a directory that begins after the name or marker *after*."""
+        return await self._asked.share((prefix, after), lambda: self._ask_page(prefix, after))
+
+    async def _ask_page(self, prefix: str, after: str) -> AskedPage:
+        with self._listings.request() as began:
             page = await self._client.list_objects(
-                prefix=prefix, delimiter=delimiter, marker=marker, max_keys=MAX_LIST_KEYS
+                prefix=prefix,
+                delimiter="/",
+                marker=prefix + after if after else "",
+                max_keys=MAX_LIST_KEYS,
             )
-            yield page
-            marker = page.next_marker
+        await self.known.load(page.objects)
+        return AskedPage(page=page, began=began)
 
     async def _load(self, prefix: str, entry: ListedEntry, listed_at: float) -> Found | None:
         """The attributes of a listed name. None: an object that is gone by now."""
-        if entry.object is None:
-            info = await self._shared_head(Key(f"{prefix}{entry.name}/"))
-            if info is None and entry.alias is not None:
-                info = await self._shared_head(entry.alias)
-            return self._implicit() if info is None else self._found(info)
-        known = self.recall(prefix, entry)
+        known = self.recall_entry(prefix, entry)
         if known is not None:
-            return replace(self._found(known), checked=listed_at)
-        return await self.find_file(Key(prefix + entry.name))
+            return known if entry.is_directory else replace(known, checked=listed_at)
+        if entry.object is not None:
+            return await self.find_file(Key(prefix + entry.name))
+        key = Key(f"{prefix}{entry.name}/")
+        known = await self._find_walked(key, entry)
+        if known is not None:
+            return known
+        info = await self._shared_head(key)
+        if info is None and entry.alias is not None:
+            info = await self._shared_head(entry.alias)
+        return self._implicit() if info is None else self._found(info)
+
+    async def find_top(self, prefix: Key) -> Found | None:
+        """The marker of the mount's own directory; None if there is none."""
+        entry = ListedEntry(name="")
+        found = self._recall_directory(prefix, entry) or await self._find_walked(prefix, entry)
+        if found is None:
+            return await self.find_file(prefix)
+        return found if found.info is not None else None
+
+    async def _find_walked(self, key: Key, entry: ListedEntry) -> Found | None:
+        """A directory by its listing, if that is likely to be wanted as well."""
+        if entry.alias is not None or not self._is_walked(key):
+            return None
+        await self._list_page(key, "")
+        return self._recall_directory(key, entry)
+
+    def _is_walked(self, prefix: str) -> bool:
+        """Whether the directory was listed before and is small: its listing tells of its marker
+        what HEAD would, and serves whoever walks through the tree again.
+        """
+        return self._listings.last_known(prefix) is not None and not self._listings.is_large(
+            prefix
+        )
 
     async def _probe(self, prefix: str, name: str) -> Found | None:
         """Ask for the file and the directory of that name at once; the directory wins."""
         key = Key(prefix + name)
+        last = self._listings.last_entry(prefix, name)
+        if last is not None and not last.is_directory:
+            known = await self.find_file(key)
+            if known is not None:
+                return known
         found: dict[str, Found | None] = {}
 
         async def ask(kind: str) -> None:
@@ -210,11 +342,10 @@ class Finder:
                 found[kind] = await self._probe_directory(Key(key + "/"))
 
         await for_each(["file", "directory"], ask, parallel=2)
-        alias = Key(key + HADOOP_SUFFIX)
-        known = self._listings.last_known(prefix)
-        hint = known.entries.get(name) if known else None
         result = found["directory"] or found["file"]
-        return await self.find_file(alias) if result is None and hint and hint.alias else result
+        if result is None and last is not None and last.alias is not None:
+            return await self.find_file(Key(key + HADOOP_SUFFIX))
+        return result
 
     async def _probe_directory(self, prefix: Key) -> Found | None:
         page = await self._client.list_objects(prefix=prefix, delimiter="", marker="", max_keys=1)
@@ -225,8 +356,13 @@ class Finder:
 
     async def _shared_head(self, key: Key) -> ObjectInfo | None:
         # A HEAD from before an own change must not answer for after it.
-        generation = self._listings.generation(key)
-        return await self._heads.share((key, generation), lambda: self.head(key))
+        version = (key, self._listings.generation(key))
+        began = trio.current_time()
+        info = await self._heads.share(version, lambda: self.head(key))
+        if key.endswith("/"):
+            found = self._implicit() if info is None else self._found(info)
+            self._markers[version] = replace(found, checked=began)
+        return info
 
     def _found(self, info: ObjectInfo) -> Found:
         return Found(
@@ -237,9 +373,21 @@ class Finder:
         return Found(attributes=self._codec.implicit_directory(), checked=trio.current_time())
 
 
-def _version(key: Key, known: ListedObject | ObjectInfo) -> tuple[Key, ETag, int]:
-    # To the second, as HEAD and LIST show it; what an upload made may be known more precisely.
-    return key, known.etag, known.modified_ns // NS_PER_S
+def _are_neighbours(first: str, second: str) -> bool:
+    """Whether names look as if who asked for one will ask for those that follow the other."""
+    pairs = zip(first, second, strict=False)
+    common = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    return 2 * common >= max(len(first), len(second), 1)
+
+
+def _marker_before(name: str) -> str:
+    """A marker that leaves next to nothing between itself and *name*."""
+    last = ord(name[-1]) - 1
+    if last < ord(" "):
+        return name[:-1]
+    if 0xD800 <= last <= 0xDFFF:
+        last = 0xD7FF  # no text holds a surrogate
+    return f"{name[:-1]}{chr(last)}\U0010fffd"
 
 
 def _all_removed(prefix: str, page: ListingPage, removed: dict[str, Change]) -> bool:

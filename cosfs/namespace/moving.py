@@ -62,7 +62,7 @@ class ObjectMover:
             modified_ns=info.modified_ns if stored.modified_ns is None else stored.modified_ns,
             properties=properties,
         )
-        self._finder.remember(made)
+        self._finder.stored(made)
         return made
 
     async def copy(

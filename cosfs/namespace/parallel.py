@@ -52,6 +52,39 @@ class SingleFlight(Generic[T]):
         return flight.result[0]
 
 
+class Begun(Generic[T]):
+    """A call that runs already, in *nursery*, before somebody waits for its answer."""
+
+    def __init__(self, nursery: trio.Nursery, call: Callable[[], Awaitable[T]]) -> None:
+        self._call = call
+        self._scope = trio.CancelScope()
+        self._done = trio.Event()
+        self._answer: tuple[T] | None = None
+        self._error: Exception | None = None
+        nursery.start_soon(self._run)
+
+    async def answer(self) -> T:
+        """What the call returned or raised. Yields."""
+        await self._done.wait()
+        if self._error is not None:
+            raise self._error
+        assert self._answer is not None, "cancelled, and waited for"
+        return self._answer[0]
+
+    def cancel(self) -> None:
+        """Nobody will wait for it. Does not yield."""
+        self._scope.cancel()
+
+    async def _run(self) -> None:
+        try:
+            with self._scope:
+                self._answer = (await self._call(),)
+        except Exception as error:  # noqa: BLE001 - whoever waits for the answer gets it
+            self._error = error
+        finally:
+            self._done.set()
+
+
 async def for_each(
     items: Iterable[T], action: Callable[[T], Awaitable[None]], *, parallel: int
 ) -> None:

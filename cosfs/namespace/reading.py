@@ -6,16 +6,19 @@ what COS is known to hold agree.
 """
 
 import secrets
-from dataclasses import dataclass
+from collections.abc import Sequence
 from typing import Final
 
 import trio
 
+from cosfs.config import AttributeConfig, StatSource
 from cosfs.cos.client import CosClient
 from cosfs.cos.model import MAX_KEY_BYTES, Key, ObjectInfo
 from cosfs.errors import AccessDenied, InvalidArgument, NameTooLong, NoSuchEntry, NotADirectory
-from cosfs.namespace.attributes import AttributeCodec, Attributes
-from cosfs.namespace.inodes import InodeTable, Node
+from cosfs.namespace.attributes import DEFAULT_FILE_MODE, AttributeCodec, Attributes
+from cosfs.namespace.directories import DirectoryEntry, DirectoryReader
+from cosfs.namespace.inodes import NEVER, InodeTable, Node
+from cosfs.namespace.known import KnownObjects
 from cosfs.namespace.listings import (
     MAX_NAME_BYTES,
     ListedEntry,
@@ -24,34 +27,43 @@ from cosfs.namespace.listings import (
     split_key,
 )
 from cosfs.namespace.lookups import Finder, Found
+from cosfs.namespace.paging import PagedNames
+from cosfs.namespace.siblings import Siblings
 from cosfs.namespace.times import RecentTimes
 
 HIDDEN_DIRECTORY: Final = ".cosfs-removed"  # below the mount's root
-ENTRIES_AT_ONCE: Final = 1000  # about 7 ms; other tasks run in between
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DirectoryEntry:
-    """A name in a directory. Not *exact*: attributes as far as a listing shows them."""
-
-    name: str
-    attributes: Attributes
-    exact: bool
 
 
 class NamespaceReader:
     """Names and attributes of one mount, whose root is the key *prefix* ("" or "a/b/")."""
 
     def __init__(
-        self, client: CosClient, codec: AttributeCodec, *, prefix: str, ttl_s: float
+        self,
+        client: CosClient,
+        codec: AttributeCodec,
+        *,
+        prefix: str,
+        config: AttributeConfig,
+        known: KnownObjects,
     ) -> None:
-        self.ttl_s = ttl_s
+        self.ttl_s = config.metadata_ttl_s
+        self.negative_ttl_s = config.absence_ttl_s
         self.inodes = InodeTable(codec.implicit_directory())
         self.codec = codec
         self._prefix = prefix
-        self._listings = ListingCache(ttl_s)
+        self._listings = ListingCache(config)
         self._times = RecentTimes()
-        self._finder = Finder(client, codec, self._listings)
+        self._listings_only = config.stat is StatSource.LIST
+        self._finder = Finder(
+            client,
+            codec,
+            self._listings,
+            known,
+            listings_only=self._listings_only,
+        )
+        known.expire_racy_after(config.metadata_ttl_s)
+        self._background: trio.Nursery | None = None
+        self._siblings: Siblings | None = None
 
     def key_of(self, node: Node) -> Key:
         """The key for a node's place: a directory's ends with "/", or is empty for the bucket.
@@ -82,7 +94,7 @@ class NamespaceReader:
         if not self._prefix:
             return
         try:
-            found = await self._finder.find_file(Key(self._prefix))
+            found = await self._finder.find_top(Key(self._prefix))
         except AccessDenied:
             return  # credentials for what is below need not reach the marker
         if found is not None:
@@ -98,6 +110,8 @@ class NamespaceReader:
             node = self.inodes.child(parent, name)
             if node is not None and self._is_settled(node):
                 return node
+            if self._siblings is not None:
+                self._siblings.asked(prefix, name)
             with self._listings.request() as began:
                 found = await self._finder.find(prefix, name)
             unmoved = prefix == self.key_of(parent)
@@ -123,28 +137,43 @@ class NamespaceReader:
                 return self._confirm(node, found)
         return None
 
+    def ask_ahead(self, nursery: trio.Nursery) -> None:
+        """From now on ask for what will be wanted soon, in tasks of *nursery*."""
+        self._background = nursery
+        self._siblings = Siblings(self._finder, nursery)
+
+    def read(self, directory: Node) -> DirectoryReader:
+        """A reading of the directory from its start, without "." and ".."."""
+        if not directory.unlinked:
+            self._require_directory(directory)
+        paged = PagedNames(self._finder, self._listings, self._background)
+        changes = {} if directory.unlinked else self._listings.recent(self.key_of(directory))
+        owed = {name for name, change in changes.items() if change.entry is not None}
+        owed |= {child.name for child in directory.children.values() if _is_owed(child)}
+
+        async def next_batch() -> Sequence[DirectoryEntry] | None:
+            if directory.unlinked:
+                return None
+            prefix = self.key_of(directory)
+            listed = await paged.next_names(prefix)
+            if listed is not None:
+                owed.difference_update(entry.name for entry in listed)
+                return [self._listed_entry(directory, prefix, entry) for entry in listed]
+            names = sorted(owed)
+            owed.clear()
+            return self._owed_entries(directory, prefix, names) if names else None
+
+        return DirectoryReader(
+            next_batch, lambda name: self._named_entry(directory, name), paged.close
+        )
+
     async def entries(self, directory: Node) -> list[DirectoryEntry]:
-        """The whole directory by name, without "." and ".."; its pages of LIST at most."""
-        if directory.unlinked:
-            return []
-        self._require_directory(directory)
-        prefix = self.key_of(directory)
-        listing = await self._finder.list_directory(prefix)
-        # Both as of the same moment: a file that is committed meanwhile is in one of them.
-        listed = list(listing.entries.values())
-        ours = [
-            (name, child)
-            for name, child in directory.children.items()
-            if child.pending or child.dirty or child.late is not None
-        ]
-        shown: dict[str, DirectoryEntry] = {}
-        for number, entry in enumerate(listed):
-            if number % ENTRIES_AT_ONCE == 0:
-                await trio.lowlevel.checkpoint()
-            shown[entry.name] = self._listed_entry(directory, prefix, entry)
-        for name, child in ours:
-            shown[name] = DirectoryEntry(name=name, attributes=child.attributes, exact=True)
-        return [shown[name] for name in sorted(shown)]
+        """The whole directory by name; its pages of LIST at most."""
+        reader = self.read(directory)
+        found: list[DirectoryEntry] = []
+        while batch := await reader.entries_from(len(found)):
+            found += batch
+        return sorted(found, key=lambda entry: entry.name)
 
     def entry_node(self, directory: Node, entry: DirectoryEntry) -> Node:
         """The node of a listed name, without asking COS. If it is not exact, a lookup makes it so.
@@ -166,6 +195,10 @@ class NamespaceReader:
         """How many directories are in it, as far as it was listed. Does not yield."""
         listing = self._listings.last_known(self.key_of(directory))
         return 0 if listing is None else listing.directories
+
+    def _is_unseen(self, node: Node) -> bool:
+        """Whether there may be an object of which only a listing is known."""
+        return node.object is None and (self._listings_only or not node.is_directory)
 
     def _is_fresh(self, node: Node) -> bool:
         return trio.current_time() < node.checked + self.ttl_s
@@ -210,6 +243,8 @@ class NamespaceReader:
         return node
 
     def _settle(self, node: Node, found: Found) -> None:
+        if found.info is None and node.pins and not node.is_directory:
+            return  # a listing alone does not replace the object that is being read or changed
         node.object = found.info
         node.checked = max(node.checked, found.checked)
         if not node.dirty:
@@ -227,28 +262,67 @@ class NamespaceReader:
         )
 
     def _recall(self, prefix: str, name: str) -> Found | None:
-        """What a fresh listing confirms of an object that was seen before."""
-        listing = self._listings.fresh(prefix)
-        listed = None if listing is None else listing.entries.get(name)
-        info = None if listed is None else self._finder.recall(prefix, listed)
-        if listing is None or info is None:
-            return None
-        return Found(attributes=self.codec.from_object(info), checked=listing.time, info=info)
+        """What fresh listings tell of an object without a request."""
+        return self._finder.recall_fresh(prefix, name)
 
     def _listed_entry(self, directory: Node, prefix: str, entry: ListedEntry) -> DirectoryEntry:
         node = self.inodes.child(directory, entry.name)
-        if node is not None and self._is_settled(node):
+        if node is not None and (self._is_settled(node) or node.late is not None):
             return DirectoryEntry(name=entry.name, attributes=node.attributes, exact=True)
-        info = self._finder.recall(prefix, entry)
-        if info is not None:
-            attributes = self.codec.from_object(info)
+        found = self._finder.recall_entry(prefix, entry)
+        if found is not None:
+            attributes = found.attributes
         elif node is not None and node.is_directory == entry.is_directory:
             attributes = node.attributes  # old, but of the type that the inode has
         elif entry.object is not None:
             attributes = self.codec.from_listing(entry.object)
         else:
             attributes = self.codec.implicit_directory()
-        return DirectoryEntry(name=entry.name, attributes=attributes, exact=info is not None)
+        return DirectoryEntry(name=entry.name, attributes=attributes, exact=found is not None)
+
+    def _named_entry(self, directory: Node, name: str) -> DirectoryEntry:
+        """An entry of a name that was shown before, whatever is there now."""
+        node = self.inodes.child(directory, name)
+        if node is None:
+            attributes = self.codec.default(DEFAULT_FILE_MODE, size=0, time_ns=0)
+            return DirectoryEntry(name=name, attributes=attributes, exact=False)
+        exact = self._is_settled(node)
+        return DirectoryEntry(name=name, attributes=node.attributes, exact=exact)
+
+    def _owed_entries(
+        self, directory: Node, prefix: str, names: list[str]
+    ) -> list[DirectoryEntry]:
+        """Entries of names that COS does not list yet, if they are still there."""
+        changes = self._listings.recent(prefix)
+        entries = []
+        for name in names:
+            child = self.inodes.child(directory, name)
+            change = changes.get(name)
+            if child is not None and _is_owed(child):
+                entries.append(self._named_entry(directory, name))
+            elif change is not None and change.entry is not None:
+                entries.append(self._listed_entry(directory, prefix, change.entry))
+        return entries
+
+    def forget(self, node: Node) -> list[Node]:
+        """Drop what is known of a node and of all below, which is asked for anew then.
+
+        Returns these nodes. What this mount has not stored yet stays. Does not yield.
+        """
+        key = self.key_of(node)
+        if node.is_directory:
+            self._listings.drop(key)
+        if node.parent is not None:
+            self._listings.drop(split_key(key)[0], below=False)
+        self._finder.forget(key)
+        nodes = [node, *self.inodes.descendants(node)]
+        for each in nodes:
+            each.checked = NEVER
+        return nodes
+
+    def absent_for(self, parent: Node, name: str) -> float:
+        """How many seconds more it may be trusted that *name* is not there. Does not yield."""
+        return self._finder.absent_for(self.key_of(parent), name)
 
     def _require_directory(self, node: Node) -> None:
         if not node.is_directory:
@@ -271,6 +345,11 @@ class NamespaceReader:
 def _is_ours(node: Node) -> bool:
     """Whether this mount knows better than COS what the node is."""
     return node.pending or node.dirty or node.leaving
+
+
+def _is_owed(node: Node) -> bool:
+    """Whether a listing of its directory has to show the node, whatever COS lists."""
+    return node.pending or node.dirty or node.late is not None
 
 
 def _with_late(attributes: Attributes, node: Node) -> Attributes:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
 
+from cosfs.config import AttributeConfig
 from cosfs.cos.client import CosClient
 from cosfs.cos.model import Key, ListedObject, ObjectInfo, ObjectProperties
 from cosfs.errors import (
@@ -19,6 +20,7 @@ from cosfs.errors import (
     IsADirectory,
     NoSuchEntry,
     NotADirectory,
+    NotSupported,
     PreconditionFailed,
 )
 from cosfs.namespace.attributes import (
@@ -28,10 +30,12 @@ from cosfs.namespace.attributes import (
     Attributes,
     new_attributes,
 )
+from cosfs.namespace.directories import DirectoryEntry
 from cosfs.namespace.inodes import NEVER, Node
+from cosfs.namespace.known import KnownObjects
 from cosfs.namespace.listings import ListedEntry, split_key
 from cosfs.namespace.moving import CopyObject, Move, ObjectMover
-from cosfs.namespace.reading import DirectoryEntry, NamespaceReader, checked_key
+from cosfs.namespace.reading import NamespaceReader, checked_key
 
 __all__ = ["CopyObject", "DirectoryEntry", "Namespace"]
 
@@ -47,10 +51,13 @@ class Namespace(NamespaceReader):
         codec: AttributeCodec,
         *,
         prefix: str,
-        ttl_s: float,
+        config: AttributeConfig,
         copy: CopyObject,
+        known: KnownObjects | None = None,
     ) -> None:
-        super().__init__(client, codec, prefix=prefix, ttl_s=ttl_s)
+        """*known* is what the mounts before this one have left."""
+        known = known or KnownObjects()
+        super().__init__(client, codec, prefix=prefix, config=config, known=known)
         self._client = client
         self._mover = ObjectMover(client, codec, self._finder, copy)
 
@@ -59,6 +66,8 @@ class Namespace(NamespaceReader):
         self._prefix_below(parent, name)
         if self.inodes.child(parent, name) is not None:
             raise EntryExists(f"{name!r} is there already")
+        if not self.codec.can_show(attributes.kind):
+            raise NotSupported(f"{name!r}: with stat=list only files are recognised")
         node = self.inodes.add(parent, name, self._as_made_in(parent, attributes))
         node.pending = True
         self._entries_changed(parent)
@@ -96,7 +105,7 @@ class Namespace(NamespaceReader):
         """DELETE the object, the one that a pending file has replaced too; else no request."""
         if node.is_directory:
             raise IsADirectory(f"{node.name!r} is a directory")
-        key = _stored_key(node)
+        key = self._stored_key(node)
         if key is not None:
             await self._keep_directory(node)
             await self._client.delete_object(key)
@@ -176,7 +185,7 @@ class Namespace(NamespaceReader):
             return
         try:
             # The copy replaces all metadata: what others stored meanwhile must be in it.
-            await self.refresh(node)
+            await self.refresh(node, force=self._is_unseen(node))
             try:
                 await self._store_late(node)
             except PreconditionFailed:
@@ -204,7 +213,7 @@ class Namespace(NamespaceReader):
         if node.pending:
             await self._leave_replaced(node)
             occupant = self.inodes.child(new_parent, new_name)
-            node.replaces = None if occupant is None else _stored_key(occupant)
+            node.replaces = None if occupant is None else self._stored_key(occupant)
             self._relocate(node, new_parent, new_name)
             return
         if node.object is None:
@@ -339,7 +348,7 @@ class Namespace(NamespaceReader):
             return
         prefix = self.key_of(parent)
         listing = self._listings.last_known(prefix)
-        if listing is None or listing.entries.keys() - {node.name}:
+        if listing is None or listing.marker or listing.entries.keys() - {node.name}:
             return
         info = await self._put_marker(prefix, parent.attributes, NEW_DIRECTORY)
         self._settle(parent, self._found(info))
@@ -380,7 +389,7 @@ class Namespace(NamespaceReader):
 
     def _note(self, info: ObjectInfo) -> None:
         """Own change: this object is stored under its key now."""
-        self._finder.remember(info)
+        self._finder.stored(info)
         prefix, name = split_key(info.key)
         listed = None if info.key.endswith("/") else _as_listed(info)
         self._listings.added(prefix, ListedEntry(name=name, object=listed))
@@ -399,6 +408,12 @@ class Namespace(NamespaceReader):
         self._entries_changed(node.parent)
         self.inodes.unlink(node)
         self._touch(node)
+
+    def _stored_key(self, node: Node) -> Key | None:
+        """The key of the object under a node's name, whether or not it is the node's own."""
+        if node.object is not None:
+            return node.object.key
+        return node.replaces if node.pending else self.key_of(node)
 
     def _as_made_in(self, parent: Node, attributes: Attributes) -> Attributes:
         """Those of a new entry: a setgid directory gives its group on, as inode(7) has it."""
@@ -433,11 +448,6 @@ def _as_listed(info: ObjectInfo) -> ListedObject:
         modified_ns=info.modified_ns,
         storage_class=info.properties.storage_class or "STANDARD",
     )
-
-
-def _stored_key(node: Node) -> Key | None:
-    """The key of the object under a node's name, whether or not it is the node's own."""
-    return node.replaces if node.object is None else node.object.key
 
 
 def _require_replaceable(node: Node, target: Node, *, replace: bool) -> None:

@@ -1,5 +1,8 @@
 """What programs cost in requests and bytes sent, as the emulator's log tells it."""
 
+import itertools
+import re
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.mounted.conftest import Place
-from tests.mounted.programs import content, run
-from tests.support.emulated import RequestRecord
+from tests.mounted.programs import content, run, shell
+from tests.support.emulated import BUCKET, RequestRecord, emulator_process
+from tests.support.mounted import mounted
+from tests.support.sdk import Sdk
 
 MIB = 1 << 20
 PART = 8 * MIB  # the default part size
@@ -149,3 +154,71 @@ def assert_same_attributes(place: Place, source: Path, name: str) -> None:
         wanted.st_uid,
         wanted.st_gid,
     )
+
+
+README = Path(__file__).parents[2] / "README.md"
+OPERATIONS = {
+    "LIST": "GetBucket",
+    "HEAD": "HeadObject",
+    "GET": "GetObject",
+    "PUT": "PutObject",
+    "COPY": "CopyObject",
+    "DELETE": "DeleteObject",
+}
+TTL_S = 2.0  # longer than any of the programs takes
+
+
+def documented_costs() -> list[tuple[str, Counter[str]]]:
+    """The rows of the README's table of requests: a command line, and what it sends."""
+    table = README.read_text().partition(
+        "| in a directory of 20 files and one directory | requests |\n"
+    )[2]
+    rows = itertools.takewhile(lambda line: line.startswith("|"), table.splitlines()[1:])
+    cells = [re.fullmatch(r"\| `([^`]+)`[^|]* \| (.*) \|", row) for row in rows]
+    return [
+        (cell[1], Counter({OPERATIONS[name]: int(n) for n, name in _counts(cell[2])}))
+        for cell in cells
+        if cell is not None
+    ]
+
+
+def _counts(text: str) -> list[tuple[str, str]]:
+    return [] if text == "none" else [(n, name) for n, name in map(str.split, text.split(", "))]
+
+
+@pytest.fixture(scope="module")
+def used() -> Iterator[Place]:
+    """A directory that the mount has seen, and that nobody has changed for a while."""
+    with emulator_process() as emulator:
+        sdk = Sdk(emulator.port)
+        old = {"x-cos-meta-mode": "33188", "x-cos-meta-mtime": "1000000000"}
+        for name in (*(f"f{number:02}" for number in range(20)), "tree/a", "tree/b/c", "tree/d/e"):
+            sdk.put(f"d/{name}", content(3000), metadata=old)
+        time.sleep(2.1)  # what is younger may change without a trace in a listing
+        options = ["--metadata-ttl", f"{TTL_S}s", "--negative-ttl", f"{TTL_S}s"]
+        with mounted(emulator, source=f"{BUCKET}/d", options=options) as mount:
+            run("ls", "-lR", cwd=mount.path)
+            yield Place(mount.path, "d/", emulator, sdk)
+
+
+@pytest.fixture(scope="module")
+def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the README calls /tmp: a small file, and a directory of 20."""
+    directory = tmp_path_factory.mktemp("sources")
+    (directory / "many").mkdir()
+    for name in ("new", "one", *(f"many/n{number:02}" for number in range(20))):
+        (directory / name).write_bytes(content(3000))
+    return directory
+
+
+@pytest.mark.parametrize(("command", "expected"), documented_costs())
+def test_program_costs_what_the_readme_says(
+    used: Place, sources: Path, command: str, expected: Counter[str]
+) -> None:
+    """The rows in their order: some need what those before have made."""
+    time.sleep(TTL_S + 0.1)  # what was known of names and attributes is to be confirmed again
+
+    with cost(used) as spent:
+        shell(f"{command.replace('/tmp', str(sources))} > /dev/null", used.path)
+
+    assert spent.operations == expected

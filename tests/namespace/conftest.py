@@ -1,6 +1,6 @@
 """A namespace on an emulator in memory, with its requests counted and its time under control."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import parse_qs
 
@@ -65,7 +65,8 @@ class World:
     codec: AttributeCodec
 
     def mount(self, prefix: str = "") -> Namespace:
-        return Namespace(self.client, self.codec, prefix=prefix, ttl_s=TTL_S, copy=self.copy)
+        config = AttributeConfig(metadata_ttl_s=TTL_S)
+        return Namespace(self.client, self.codec, prefix=prefix, config=config, copy=self.copy)
 
     async def copy(
         self, info: ObjectInfo, target: Key, properties: ObjectProperties | None
@@ -97,6 +98,18 @@ class World:
         content = stored.content
         same = store.slice_content(content, 0, content.size, crc64=content.crc64)
         store.put(BUCKET, replace(stored, content=same, modified=stored.modified - 60))
+
+    async def fill(self, keys: Iterable[str]) -> None:
+        """Store many empty objects, a minute old, past every request but one."""
+        first, *others = keys
+        await self.put(first)
+        self.age(first)
+        store = self.transport.api.service.store
+        stored = store.find(BUCKET, first)
+        assert stored is not None
+        for key in others:
+            content = store.slice_content(stored.content, 0, 0, crc64=stored.content.crc64)
+            store.put(BUCKET, replace(stored, key=key, content=content))
 
     async def head(self, key: str) -> ObjectInfo:
         return await self.client.head_object(Key(key))

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import trio
 import trio.testing
 
+from cosfs.config import AttributeConfig
 from cosfs.cos.model import ETag, Key, ListedObject, ListingPage
 from cosfs.namespace import listings
 from cosfs.namespace.listings import (
@@ -14,6 +15,8 @@ from cosfs.namespace.listings import (
     is_valid_name,
     split_key,
 )
+
+CONFIG = AttributeConfig(metadata_ttl_s=5.0)
 
 
 def listed(key: str, *, etag: str = "e", size: int = 1, modified_ns: int = 0) -> ListedObject:
@@ -77,7 +80,7 @@ def test_hadoop_marker_is_a_directory_and_names_its_key() -> None:
 
 
 async def test_listing_expires(mock_clock: trio.testing.MockClock) -> None:
-    cache = ListingCache(5)
+    cache = ListingCache(CONFIG)
     cache.store("", {"a": entry("a")}, begin(cache))
 
     mock_clock.jump(4.9)
@@ -89,7 +92,7 @@ async def test_listing_expires(mock_clock: trio.testing.MockClock) -> None:
 
 
 async def test_own_changes_show_in_the_listing_at_once() -> None:
-    cache = ListingCache(5)
+    cache = ListingCache(CONFIG)
     listing = cache.store("d/", {"a": entry("a")}, begin(cache))
 
     cache.added("d/", entry("b"))
@@ -99,7 +102,7 @@ async def test_own_changes_show_in_the_listing_at_once() -> None:
 
 
 async def test_change_during_a_listing_request_wins() -> None:
-    cache = ListingCache(5)
+    cache = ListingCache(CONFIG)
     with cache.request() as began:
         cache.removed("", "a", ETag("old"))
         cache.added("", entry("b"))
@@ -111,7 +114,7 @@ async def test_change_during_a_listing_request_wins() -> None:
 async def test_change_wins_however_long_the_listing_request_takes(
     mock_clock: trio.testing.MockClock,
 ) -> None:
-    cache = ListingCache(5)
+    cache = ListingCache(CONFIG)
     with cache.request() as began:
         cache.removed("", "a", ETag("e"))
         mock_clock.jump(1000)
@@ -123,7 +126,7 @@ async def test_change_wins_however_long_the_listing_request_takes(
 async def test_listing_may_lag_behind_own_changes_for_a_while(
     mock_clock: trio.testing.MockClock,
 ) -> None:
-    cache = ListingCache(5)
+    cache = ListingCache(CONFIG)
     cache.added("", entry("made"))
     cache.removed("", "gone", ETag("e"))
 
@@ -136,7 +139,7 @@ async def test_listing_may_lag_behind_own_changes_for_a_while(
 
 
 async def test_listing_that_shows_something_newer_is_believed() -> None:
-    cache = ListingCache(5)
+    cache = ListingCache(CONFIG)
     cache.added("", entry("overwritten", etag="ours", modified_ns=1))
     cache.removed("", "made again", ETag("e"))
 
@@ -150,7 +153,7 @@ async def test_listing_that_shows_something_newer_is_believed() -> None:
 
 
 async def test_changed_since_tells_old_answers_from_new() -> None:
-    cache = ListingCache(5)
+    cache = ListingCache(CONFIG)
     before = begin(cache)
     cache.added("", entry("a"))
 
@@ -160,7 +163,7 @@ async def test_changed_since_tells_old_answers_from_new() -> None:
 
 
 async def test_drop_forgets_listings_below_but_not_own_changes() -> None:
-    cache = ListingCache(5)
+    cache = ListingCache(CONFIG)
     for prefix in ("a/", "a/b/", "c/"):
         cache.store(prefix, {}, begin(cache))
     cache.added("a/", entry("x"))
@@ -172,7 +175,7 @@ async def test_drop_forgets_listings_below_but_not_own_changes() -> None:
 
 
 async def test_listing_over_the_limit_is_handed_out_and_not_kept() -> None:
-    cache = ListingCache(5, max_entries=3)
+    cache = ListingCache(CONFIG, max_entries=3)
 
     listing = cache.store("", {name: entry(name) for name in "abc"}, begin(cache))
 
@@ -181,7 +184,7 @@ async def test_listing_over_the_limit_is_handed_out_and_not_kept() -> None:
 
 
 async def test_other_marker_of_a_directory_stays_known() -> None:
-    cache = ListingCache(5)
+    cache = ListingCache(CONFIG)
     alias = ListedEntry(name="a", alias=Key("a_$folder$"))
     listing = cache.store("", {"a": alias}, begin(cache))
 
@@ -191,7 +194,7 @@ async def test_other_marker_of_a_directory_stays_known() -> None:
 
 
 async def test_directories_are_counted_as_they_come_and_go() -> None:
-    cache = ListingCache(5)
+    cache = ListingCache(CONFIG)
     kept = cache.store("d/", collect("d/", [page("d/f", prefixes=("d/x/",))]), begin(cache))
     assert kept.directories == 1
 

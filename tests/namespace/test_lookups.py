@@ -7,19 +7,25 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
+from cosfs.config import ABSENCE_SHARE, AttributeConfig
 from cosfs.cos.model import Key
 from cosfs.errors import NoSuchEntry
 from cosfs.namespace.attributes import new_attributes
 from cosfs.namespace.inodes import Node
-from cosfs.namespace.listings import ABSENCE_SHARE, ListedEntry, ListingCache
+from cosfs.namespace.known import KnownObjects
+from cosfs.namespace.listings import ListedEntry, ListingCache
 from cosfs.namespace.lookups import Finder
 from cosfs.namespace.tree import Namespace
 from tests.namespace.conftest import TTL_S, World
 
 
+def make_finder(world: World) -> Finder:
+    return Finder(world.client, world.codec, ListingCache(AttributeConfig()), KnownObjects())
+
+
 async def test_head_from_before_an_own_change_does_not_answer_for_after_it(world: World) -> None:
-    cache = ListingCache(5)
-    finder = Finder(world.client, world.codec, cache)
+    cache = ListingCache(AttributeConfig())
+    finder = Finder(world.client, world.codec, cache, KnownObjects())
     await world.put("d/", metadata={"mode": "448"})
     answer = world.transport.hold_next("HEAD")
 
@@ -36,7 +42,7 @@ async def test_head_from_before_an_own_change_does_not_answer_for_after_it(world
 
 
 async def test_heads_of_one_key_at_the_same_time_are_one(world: World) -> None:
-    finder = Finder(world.client, world.codec, ListingCache(5))
+    finder = make_finder(world)
     await world.put("a")
 
     async with trio.open_nursery() as nursery:
@@ -47,15 +53,16 @@ async def test_heads_of_one_key_at_the_same_time_are_one(world: World) -> None:
 
 
 async def test_remembered_head_answers_only_for_the_version_that_is_listed(world: World) -> None:
-    finder = Finder(world.client, world.codec, ListingCache(5))
+    finder = make_finder(world)
+    finder.known.expire_racy_after(60)
     await world.put("a", b"1")
     (first,) = (await world.client.list_objects()).objects
     await finder.find_file(Key("a"))
     await world.put("a", b"2")
     (second,) = (await world.client.list_objects()).objects
 
-    assert finder.recall("", ListedEntry(name="a", object=first)) is not None
-    assert finder.recall("", ListedEntry(name="a", object=second)) is None
+    assert finder.recall_entry("", ListedEntry(name="a", object=first)) is not None
+    assert finder.recall_entry("", ListedEntry(name="a", object=second)) is None
 
 
 async def test_file_that_is_committed_while_its_directory_is_listed_is_in_the_listing(

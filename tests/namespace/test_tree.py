@@ -190,9 +190,10 @@ async def test_remove_of_the_wrong_kind_is_refused(
 
 
 async def test_removed_directory_costs_a_listing_and_a_delete(
-    world: World, names: Namespace, root: Node
+    world: World, names: Namespace, root: Node, mock_clock: MockClock
 ) -> None:
     directory = await make(names, root, "d")
+    mock_clock.jump(EXPIRED_S)
     world.forget_requests()
 
     await names.remove_directory(directory)
@@ -202,12 +203,45 @@ async def test_removed_directory_costs_a_listing_and_a_delete(
         await names.lookup(root, "d")
 
 
+async def test_directory_that_is_known_to_be_empty_costs_a_delete(
+    world: World, names: Namespace, root: Node
+) -> None:
+    await world.put("d/")
+    await world.put("d/a")
+    directory = await names.lookup(root, "d")
+    names.inodes.remember(directory)
+    await names.entries(directory)
+    await names.remove_file(await names.lookup(directory, "a"))
+    world.forget_requests()
+
+    await names.remove_directory(directory)
+
+    assert world.requests() == ["DeleteObject d/"]
+
+
+@pytest.mark.parametrize("known", [False, True])
+async def test_directory_with_keys_that_no_path_has_is_not_removed(
+    world: World, names: Namespace, root: Node, *, known: bool
+) -> None:
+    await world.put("d/")
+    await world.put("d//a")
+    directory = await names.lookup(root, "d")
+    if known:
+        assert await names.entries(directory) == []
+
+    with pytest.raises(DirectoryNotEmpty):
+        await names.remove_directory(directory)
+
+    assert await world.exists("d/")
+
+
 @pytest.mark.parametrize("key", ["d/a", "d/sub/a", "d//a"])
 async def test_directory_with_entries_elsewhere_made_is_not_removed(
-    world: World, names: Namespace, root: Node, key: str
+    world: World, names: Namespace, root: Node, mock_clock: MockClock, key: str
 ) -> None:
     directory = await make(names, root, "d")
     await world.put(key)
+    mock_clock.jump(EXPIRED_S)
 
     with pytest.raises(DirectoryNotEmpty):
         await names.remove_directory(directory)

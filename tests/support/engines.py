@@ -163,7 +163,11 @@ async def opened_files(
     async with opened_client(api) as client, trio.open_nursery() as nursery:
         codec = AttributeCodec(AttributeConfig(), default_uid=1000, default_gid=100)
         namespace = Namespace(
-            client, codec, prefix=prefix, ttl_s=5.0, copy=partial(copy_object, client, journal)
+            client,
+            codec,
+            prefix=prefix,
+            config=AttributeConfig(),
+            copy=partial(copy_object, client, journal),
         )
         memory = MemoryLimiter(config.memory)
         engines = Engines(

@@ -1,0 +1,82 @@
+"""Attributes asked for before somebody wants them, as ``ls -l`` will: of the names that follow
+once two in a row of a listed directory were looked up. Of directories that are walked through one
+after the other, as ``find`` does, the names as well.
+
+What is begun stays within a window after the latest lookup, so it ends when the asking does.
+"""
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Final
+
+import trio
+from cachetools import LRUCache
+
+from cosfs.namespace.listings import ListedEntry
+from cosfs.namespace.lookups import Finder
+from cosfs.namespace.parallel import Begun
+
+MOST_AHEAD: Final = 64  # names; four times what METADATA requests run at once
+_PARALLEL: Final = 12  # of the client's 16 METADATA requests: others must not wait
+_FIRST_AHEAD: Final = 4  # names; each step in order doubles it
+_MOST_WALKED: Final = 8  # directories, whose listings are to be fresh when the walk is there
+_STEP: Final = 3  # names that may be left out: programs pass over what they know
+_WALKS: Final = 16  # directories that are walked at once
+
+
+@dataclass(slots=True, eq=False)
+class _Walk:
+    """A way through the sorted *entries* of a listing.
+
+    *last* is the place of the last name asked for, *begun* that of the first not begun.
+    """
+
+    entries: Sequence[ListedEntry]
+    names: Sequence[str]
+    last: int
+    window: int = 0
+    begun: int = 0
+
+
+class Siblings:
+    """Follows the lookups in each directory."""
+
+    def __init__(self, finder: Finder, nursery: trio.Nursery) -> None:
+        self._finder = finder
+        self._nursery = nursery
+        self._turns = trio.CapacityLimiter(_PARALLEL)
+        self._walks: LRUCache[str, _Walk] = LRUCache(_WALKS)
+
+    def asked(self, prefix: str, name: str) -> None:
+        """*name* is being looked up. Does not yield."""
+        walk = self._walks.get(prefix)
+        place = -1 if walk is None else bisect_right(walk.names, name) - 1
+        if walk is None or place < 0 or walk.names[place] != name:
+            self._begin(prefix, name)
+            return
+        in_order = 0 < place - walk.last <= _STEP
+        before, walk.last = walk.entries[walk.last], place
+        if not in_order:
+            walk.window = 0
+            walk.begun = place + 1
+            return
+        walked = before.is_directory and self._finder.was_listed(f"{prefix}{before.name}/")
+        walk.window = min(MOST_AHEAD, 2 * walk.window or _FIRST_AHEAD)
+        window = min(walk.window, _MOST_WALKED) if walked else walk.window
+        for entry in walk.entries[max(walk.begun, place + 1) : place + 1 + window]:
+            Begun(self._nursery, partial(self._ask, prefix, entry, walked=walked))
+        walk.begun = max(walk.begun, place + 1 + window)
+
+    def _begin(self, prefix: str, name: str) -> None:
+        """A walk through the fresh names around *name*, from where it is."""
+        entries = self._finder.neighbours(prefix, name)
+        names = [entry.name for entry in entries]
+        place = bisect_right(names, name) - 1
+        if place >= 0:
+            self._walks[prefix] = _Walk(entries, names, place, begun=place + 1)
+
+    async def _ask(self, prefix: str, entry: ListedEntry, *, walked: bool) -> None:
+        async with self._turns:
+            await self._finder.ask_ahead(prefix, entry, walked=walked)

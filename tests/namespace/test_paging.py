@@ -1,0 +1,314 @@
+"""Directories that are read page after page: what is shown when, and what it costs."""
+
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+import trio
+import trio.testing
+from trio.testing import MockClock
+
+from cosfs.emulator.faults import Fault
+from cosfs.errors import AccessDenied, NoSuchEntry
+from cosfs.namespace.directories import DirectoryReader
+from cosfs.namespace.inodes import Node
+from cosfs.namespace.tree import Namespace
+from tests.namespace.conftest import EXPIRED_S, World
+
+
+def numbered(count: int, prefix: str = "") -> list[str]:
+    return [f"{prefix}{number:05}" for number in range(count)]
+
+
+async def rest(reader: DirectoryReader, position: int = 0) -> list[str]:
+    """The names from *position* to the end."""
+    names: list[str] = []
+    while batch := await reader.entries_from(position + len(names)):
+        names += [entry.name for entry in batch]
+    return names
+
+
+@pytest.fixture
+async def background() -> AsyncIterator[trio.Nursery]:
+    async with trio.open_nursery() as nursery:
+        yield nursery
+        nursery.cancel_scope.cancel()
+
+
+async def test_first_names_cost_one_page(world: World, names: Namespace, root: Node) -> None:
+    await world.fill(numbered(2500))
+
+    first = await names.read(root).entries_from(0)
+
+    assert [entry.name for entry in first] == numbered(999)  # the last may be a directory too
+    assert world.requests() == ["GetBucket"]
+
+
+async def test_next_page_is_fetched_while_one_is_read(
+    world: World, names: Namespace, root: Node, background: trio.Nursery
+) -> None:
+    await world.fill(numbered(2500))
+    names.ask_ahead(background)
+    reader = names.read(root)
+
+    await reader.entries_from(0)
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert world.requests() == ["GetBucket"] * 2
+    assert await rest(reader) == numbered(2500)
+    assert world.requests() == ["GetBucket"]
+
+
+async def test_page_on_its_way_is_given_up_with_the_reading(
+    world: World, names: Namespace, root: Node, background: trio.Nursery
+) -> None:
+    await world.fill(numbered(2500))
+    names.ask_ahead(background)
+    reader = names.read(root)
+    await reader.entries_from(0)
+    answer = world.transport.hold_next("GET")
+    await trio.testing.wait_all_tasks_blocked()
+
+    reader.close()
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert background.child_tasks == frozenset()
+    assert not answer.is_set()
+
+
+async def test_error_of_a_page_that_was_fetched_ahead_is_the_readers(
+    world: World, names: Namespace, root: Node, background: trio.Nursery
+) -> None:
+    await world.fill(numbered(1500))
+    names.ask_ahead(background)
+    reader = names.read(root)
+    world.fail(Fault(operation="GetBucket", nth=2, status=403, code="AccessDenied"))
+
+    assert await reader.entries_from(0)
+    with pytest.raises(AccessDenied):
+        await reader.entries_from(999)
+
+
+async def test_directory_beside_a_file_is_one_name_over_a_page_break(
+    world: World, names: Namespace, root: Node
+) -> None:
+    """ "x", its neighbours "x-…" and "x/" are far apart in a listing."""
+    await world.fill(["x", *(f"x-{number:04}" for number in range(1500)), "x/a"])
+    reader = names.read(root)
+
+    shown = await rest(reader)
+
+    assert len(shown) == len(set(shown)) == 1501
+    kinds = {entry.name: entry.attributes.is_directory for entry in await names.entries(root)}
+    assert kinds["x"]
+
+
+async def test_names_made_and_removed_here_while_reading_disturb_no_other(
+    world: World, names: Namespace, root: Node
+) -> None:
+    await world.fill(numbered(2500))
+    reader = names.read(root)
+    shown = [entry.name for entry in await reader.entries_from(0)]
+
+    for name in ("00000", "00500", "01700"):
+        await names.remove_file(await names.lookup(root, name))
+    await names.make_directory(root, "00001-new", mode=0o755, uid=0, gid=0)
+    await world.put("00002-elsewhere")
+    shown += await rest(reader, len(shown))
+
+    assert len(shown) == len(set(shown))
+    assert set(numbered(2500)) - {"01700"} <= set(shown)
+    assert "01700" not in shown
+
+
+async def test_positions_stand_for_the_same_names_until_the_end(
+    world: World, names: Namespace, root: Node
+) -> None:
+    await world.fill(numbered(4500))
+    reader = names.read(root)
+    everything = await rest(reader)
+    for name in ("00001", "04400"):
+        await names.remove_file(await names.lookup(root, name))
+    world.forget_requests()
+
+    for position in (0, 1, 998, 999, 2500, 4498):
+        assert (await reader.entries_from(position))[0].name == everything[position]
+    assert await rest(reader) == everything
+    assert world.requests() == []
+
+
+async def test_what_was_read_long_ago_is_told_without_a_type(
+    world: World, names: Namespace, root: Node
+) -> None:
+    await world.fill([f"{number:05}/a" for number in range(4000)])
+    reader = names.read(root)
+    await rest(reader)
+
+    first = (await reader.entries_from(0))[0]
+
+    assert (first.name, first.exact) == ("00000", False)
+
+
+async def test_own_names_that_no_page_shows_are_shown(
+    world: World, names: Namespace, root: Node
+) -> None:
+    await world.fill(numbered(1200))
+    world.transport.lagging = True
+    await names.make_directory(root, "00100-made", mode=0o755, uid=0, gid=0)
+
+    shown = await rest(names.read(root))
+
+    assert sorted(shown) == sorted([*numbered(1200), "00100-made"])
+
+
+async def test_directory_that_was_read_answers_for_its_missing_names(
+    world: World, names: Namespace, root: Node
+) -> None:
+    await world.fill(numbered(2500))
+    await rest(names.read(root))
+    world.forget_requests()
+
+    with pytest.raises(NoSuchEntry):
+        await names.lookup(root, "none")
+
+    assert world.requests() == []
+
+
+async def test_page_that_was_read_answers_for_its_names(
+    world: World, names: Namespace, root: Node
+) -> None:
+    await world.fill(numbered(2500))
+    await names.read(root).entries_from(0)
+    world.forget_requests()
+
+    await names.lookup(root, "00500")
+    with pytest.raises(NoSuchEntry):
+        await names.lookup(root, "00500-none")
+
+    assert world.requests() == ["HeadObject 00500"]
+
+
+async def test_names_made_in_order_in_a_large_directory_share_a_page(
+    world: World, names: Namespace, root: Node
+) -> None:
+    await world.fill(numbered(1500))
+    await names.lookup(root, "01000")  # now the directory is known to be large
+    world.forget_requests()
+
+    await missing(names, root, [f"01100-{number:03}" for number in range(50)])
+
+    asked = world.requests()
+    assert sorted(asked) == ["GetBucket", "GetBucket 01100-000/", "HeadObject 01100-000"]
+
+
+async def test_one_name_in_a_large_directory_is_asked_for_alone(
+    world: World, names: Namespace, root: Node, mock_clock: MockClock
+) -> None:
+    await world.fill(numbered(1500))
+    await names.lookup(root, "01000")
+    mock_clock.jump(EXPIRED_S)
+    world.forget_requests()
+
+    await missing(names, root, ["elsewhere"])
+
+    assert sorted(world.requests()) == ["GetBucket elsewhere/", "HeadObject elsewhere"]
+
+
+async def missing(names: Namespace, root: Node, wanted: Sequence[str]) -> None:
+    for name in wanted:
+        with pytest.raises(NoSuchEntry):
+            await names.lookup(root, name)
+
+
+async def test_names_in_order_have_their_attributes_asked_for_ahead(
+    world: World, names: Namespace, root: Node, background: trio.Nursery
+) -> None:
+    await world.fill(numbered(100))
+    names.ask_ahead(background)
+    await names.entries(root)
+    for name in ("00000", "00001"):
+        await names.lookup(root, name)
+    await trio.testing.wait_all_tasks_blocked()
+    ahead = world.requests()
+
+    for name in ("00002", "00003", "00004", "00005"):
+        await names.lookup(root, name)
+
+    assert sorted(ahead) == ["GetBucket", *(f"HeadObject {name}" for name in numbered(6))]
+    assert not {f"HeadObject {name}" for name in numbered(6)} & set(world.requests())
+
+
+async def test_what_is_asked_for_ahead_ends_with_the_asking(
+    world: World, names: Namespace, root: Node, background: trio.Nursery
+) -> None:
+    await world.fill(numbered(500))
+    names.ask_ahead(background)
+    for name in numbered(20):
+        await names.lookup(root, name)
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert len(world.requests()) <= 1 + 20 + 64
+
+
+async def test_names_here_and_there_are_asked_for_alone(
+    world: World, names: Namespace, root: Node, background: trio.Nursery
+) -> None:
+    await world.fill(numbered(100))
+    names.ask_ahead(background)
+    for name in ("00050", "00010", "00090", "00030"):
+        await names.lookup(root, name)
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert len(world.requests()) == 1 + 4
+
+
+async def test_known_attributes_are_not_asked_for_ahead(
+    world: World, names: Namespace, root: Node, background: trio.Nursery, mock_clock: MockClock
+) -> None:
+    await world.fill(numbered(30))
+    names.ask_ahead(background)
+    for name in numbered(30):
+        await names.lookup(root, name)
+    mock_clock.jump(EXPIRED_S)
+    world.forget_requests()
+
+    for name in numbered(30):
+        await names.lookup(root, name)
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert world.requests() == ["GetBucket"]
+
+
+async def test_walk_through_a_tree_asks_for_the_listings_ahead(
+    world: World, names: Namespace, root: Node, background: trio.Nursery
+) -> None:
+    """Each directory costs its listing alone once it is clear that each is listed."""
+    await world.fill([f"{number:02}/a" for number in range(20)])
+    names.ask_ahead(background)
+    asked = []
+    for entry in await names.entries(root):
+        directory = await names.lookup(root, entry.name)
+        await names.entries(directory)
+        await trio.testing.wait_all_tasks_blocked()
+        asked += world.requests()
+
+    assert asked.count("GetBucket") == 1
+    assert sorted(request for request in asked if request.startswith("GetBucket ")) == [
+        f"GetBucket {number:02}/" for number in range(20)
+    ]
+    assert len([request for request in asked if request.startswith("Head")]) <= 2
+
+
+async def test_tree_that_was_walked_costs_its_listings_again(
+    world: World, names: Namespace, root: Node, mock_clock: MockClock
+) -> None:
+    await world.fill([f"{number:02}/a" for number in range(5)])
+
+    async def walk() -> list[str]:
+        for entry in await names.entries(root):
+            await names.entries(await names.lookup(root, entry.name))
+        return world.requests()
+
+    await walk()
+    mock_clock.jump(EXPIRED_S)
+
+    assert await walk() == ["GetBucket", *(f"GetBucket {number:02}/" for number in range(5))]
