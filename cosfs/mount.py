@@ -100,7 +100,7 @@ async def _run(config: MountConfig, ready: Callable[[], None], control: Path | N
             filesystem = Filesystem(engines, still_held=session.still_held)
             nursery.start_soon(_expire_uploads, config, client, journal)
             if control is not None:
-                commands = _commands(config, engines, filesystem)
+                commands = _commands(config, engines, filesystem, session)
                 nursery.start_soon(serve_control, control, commands)
             nursery.start_soon(known.keep_writing)
             await _serve(session, filesystem, config.mountpoint, ready)
@@ -148,7 +148,9 @@ def _build_engines(
     )
 
 
-def _commands(config: MountConfig, engines: Engines, filesystem: Filesystem) -> dict[str, Command]:
+def _commands(
+    config: MountConfig, engines: Engines, filesystem: Filesystem, session: FuseSession
+) -> dict[str, Command]:
     """What can be asked through the control socket."""
     began = time.time()
 
@@ -166,7 +168,12 @@ def _commands(config: MountConfig, engines: Engines, filesystem: Filesystem) -> 
         trouble = filesystem.trouble_of(str(question.get("path", "")))
         return {"trouble": None if trouble is None else asdict(trouble)}
 
-    return {"status": status, "why": why}
+    async def refresh(question: Question) -> Mapping[str, object]:
+        names = str(question.get("path", "")).split("/")
+        session.invalidate(filesystem.refresh([name for name in names if name]))
+        return {}
+
+    return {"status": status, "why": why, "refresh": refresh}
 
 
 def _disk_cache(config: MountConfig) -> DiskCache | None:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Final, NoReturn
 
 from cosfs import __version__
-from cosfs.cli import emulator, mount, status, umount, uploads, why
+from cosfs.cli import emulator, mount, refresh, status, umount, uploads, why
 from cosfs.errors import ConfigError
 from cosfs.settings import find_option
 
@@ -19,6 +19,7 @@ _COMMANDS: Final[Mapping[str, Callable[[argparse.Namespace], int]]] = {
     "uploads": uploads.run,
     "status": status.run,
     "why": why.run,
+    "refresh": refresh.run,
     "emulator": emulator.run,
 }
 _SOURCE = re.compile(r"cos://.+|[a-z0-9-]+-\d+(?:[:/].*)?")
@@ -55,7 +56,7 @@ def _parse(words: Sequence[str]) -> argparse.Namespace:
     subparsers = parser.add_subparsers(
         metavar="COMMAND", dest="command", required=True, parser_class=_Parser
     )
-    for command in (mount, umount, status, why, uploads, emulator):
+    for command in (mount, umount, status, why, refresh, uploads, emulator):
         command.add_parser(subparsers)
     parsed, rest = parser.parse_known_args(words)
     if rest:

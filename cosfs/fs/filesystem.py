@@ -301,15 +301,18 @@ class Filesystem:
         finally:
             await self._let_go(file)
 
-    async def refresh(self, path: Sequence[str]) -> list[Node]:
+    def refresh(self, path: Sequence[str]) -> list[Node]:
         """Drop what is known of *path*, names from the root on, and of all below it.
 
-        Returns the nodes, of which the kernel must forget what it knows too. Raises NoSuchEntry.
+        Returns the nodes, of which the kernel must forget what it knows too. Of a path that is
+        not known, they are the directory where it would be. Does not yield.
         """
         node = self.namespace.inodes.root
         for name in path:
             known = self.namespace.inodes.child(node, name)
-            node = known or await self.namespace.lookup(node, name)
+            if known is None:
+                return self.namespace.forget(node, below=False)
+            node = known
         return self.namespace.forget(node)
 
     async def open_directory(self, node: Node) -> DirectoryHandle:

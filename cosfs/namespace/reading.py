@@ -304,18 +304,19 @@ class NamespaceReader:
                 entries.append(self._listed_entry(directory, prefix, change.entry))
         return entries
 
-    def forget(self, node: Node) -> list[Node]:
-        """Drop what is known of a node and of all below, which is asked for anew then.
+    def forget(self, node: Node, *, below: bool = True) -> list[Node]:
+        """Drop what is known of a node and of all *below*, which is asked for anew then.
 
         Returns these nodes. What this mount has not stored yet stays. Does not yield.
         """
         key = self.key_of(node)
         if node.is_directory:
-            self._listings.drop(key)
+            self._listings.drop(key, below=below)
         if node.parent is not None:
             self._listings.drop(split_key(key)[0], below=False)
-        self._finder.forget(key)
-        nodes = [node, *self.inodes.descendants(node)]
+        nodes = [node, *self.inodes.descendants(node)] if below else [node]
+        if below:
+            self._finder.forget(key)
         for each in nodes:
             each.checked = NEVER
         return nodes
