@@ -255,12 +255,10 @@ class AttributeCodec:
             GID: str(attributes.gid),
         }
         if self._without_metadata:
-            default = DEFAULT_DIRECTORY_MODE if attributes.is_directory else DEFAULT_FILE_MODE
-            shown = (self._shown_mode(default), self._uid, self._gid)
-            is_shown = shown == (attributes.mode, attributes.uid, attributes.gid)
-            return written | (
-                {n: kept[n] for n in written.keys() & kept.keys()} if is_shown else {}
-            )
+            mode = DEFAULT_DIRECTORY_MODE if attributes.is_directory else DEFAULT_FILE_MODE
+            shown = {MODE: self._shown_mode(mode), UID: self._uid, GID: self._gid}
+            unchanged = [name for name in shown if written[name] == str(shown[name])]
+            return written | {name: kept[name] for name in unchanged if name in kept}
         if attributes.uid == self._uid_override and UID in kept:
             written[UID] = kept[UID]
         if attributes.gid == self._gid_override and GID in kept:
