@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import trio
-from cachetools import LRUCache
+from cachetools import LRUCache, TTLCache
 
 from cosfs.config import AttributeConfig
 from cosfs.cos.model import ETag, Key, ListedObject, ListingPage
@@ -184,6 +184,9 @@ class ListingCache:
         self._listings: LRUCache[str, Listing] = LRUCache(max_entries, getsizeof=len)
         self._pages: LRUCache[str, list[Page]] = LRUCache(max_entries, getsizeof=_total)
         self._large: LRUCache[str, bool] = LRUCache(MAX_DIRECTORIES)
+        self._markers: TTLCache[str, ListedObject] = TTLCache(
+            MAX_DIRECTORIES, LISTING_LAG_S, timer=trio.current_time
+        )  # own ones, which a listing may not show yet
         self._changes: dict[str, dict[str, Change]] = {}
         self._expiring: deque[tuple[Change, str, str]] = deque()
         self._sequence = 0
@@ -294,6 +297,9 @@ class ListingCache:
         """Keep a whole listing that was asked for at *began*, with own changes put in."""
         for name, change in self.recent(prefix).items():
             _put(entries, name, _merge(entries.get(name), change, began))
+        ours = self._markers.get(prefix)
+        if ours is not None and (marker is None or marker.modified_ns <= ours.modified_ns):
+            marker = ours
         listing = Listing(entries, began.time, marker)
         self._keep(prefix, listing)
         self._pages.pop(prefix, None)
@@ -327,8 +333,16 @@ class ListingCache:
         if is_valid_name(entry.name):
             self._record(prefix, entry.name, entry, None)
 
+    def marked(self, prefix: str, marker: ListedObject) -> None:
+        """This mount stored the directory's own object."""
+        self._markers[prefix] = marker
+        listing = self._listings.get(prefix)
+        if listing is not None:
+            listing.marker = marker
+
     def removed(self, prefix: str, name: str, etag: ETag | None = None) -> None:
         """This mount removed the object with *etag*, or the directory."""
+        self._markers.pop(f"{prefix}{name}/", None)
         self._record(prefix, name, None, etag)
 
     def drop(self, prefix: str, *, below: bool = True) -> None:

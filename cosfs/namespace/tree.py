@@ -96,7 +96,7 @@ class Namespace(NamespaceReader):
         prefix = checked_key(f"{self.key_of(parent)}{name}/")
         info = await self._put_marker(prefix, attributes, NEW_DIRECTORY)
         with self._listings.request() as began:
-            self._listings.store(prefix, {}, began)
+            self._listings.store(prefix, {}, began, _as_listed(info))
         self._times.removed(prefix)
         self._entries_changed(parent)
         return self._adopt(parent, name, self._found(info))
@@ -392,6 +392,8 @@ class Namespace(NamespaceReader):
         self._finder.stored(info)
         prefix, name = split_key(info.key)
         listed = None if info.key.endswith("/") else _as_listed(info)
+        if listed is None:
+            self._listings.marked(info.key, _as_listed(info))
         self._listings.added(prefix, ListedEntry(name=name, object=listed))
 
     def _note_removed(self, node: Node) -> None:

@@ -64,8 +64,8 @@ class World:
     transport: LateTransport
     codec: AttributeCodec
 
-    def mount(self, prefix: str = "") -> Namespace:
-        config = AttributeConfig(metadata_ttl_s=TTL_S)
+    def mount(self, prefix: str = "", *, ttl_s: float = TTL_S) -> Namespace:
+        config = AttributeConfig(metadata_ttl_s=ttl_s)
         return Namespace(self.client, self.codec, prefix=prefix, config=config, copy=self.copy)
 
     async def copy(

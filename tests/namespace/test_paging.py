@@ -1,5 +1,6 @@
 """Directories that are read page after page: what is shown when, and what it costs."""
 
+import stat
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -9,6 +10,7 @@ from trio.testing import MockClock
 
 from cosfs.emulator.faults import Fault
 from cosfs.errors import AccessDenied, NoSuchEntry
+from cosfs.namespace.attributes import AttributeChange
 from cosfs.namespace.directories import DirectoryReader
 from cosfs.namespace.inodes import Node
 from cosfs.namespace.tree import Namespace
@@ -312,3 +314,39 @@ async def test_tree_that_was_walked_costs_its_listings_again(
     mock_clock.jump(EXPIRED_S)
 
     assert await walk() == ["GetBucket", *(f"GetBucket {number:02}/" for number in range(5))]
+
+
+async def test_a_listing_that_lags_does_not_undo_the_attributes_of_a_directory(
+    world: World, mock_clock: MockClock
+) -> None:
+    """What tar does: make a directory, fill it, choose its time."""
+    names = world.mount(ttl_s=5)
+    root = names.inodes.root
+    directory = await names.make_directory(root, "d", mode=0o700, uid=5, gid=6)
+    names.inodes.remember(directory)
+    await names.refresh(directory, force=True)
+    mock_clock.jump(6)
+    await names.entries(directory)
+    world.transport.lagging = True
+    await names.set_attributes(directory, AttributeChange(mode=0o751, mtime_ns=10**18))
+    mock_clock.jump(6)  # past what is trusted, within the lag
+
+    await names.entries(directory)
+    again = await names.lookup(root, "d")
+
+    assert (stat.S_IMODE(again.attributes.mode), again.attributes.mtime_ns) == (0o751, 10**18)
+
+
+async def test_the_marker_of_a_directory_is_known_from_its_listing(
+    world: World, names: Namespace, root: Node, mock_clock: MockClock
+) -> None:
+    await world.put("d/", metadata={"mode": "16832"})
+    world.age("d/")
+    await names.entries(await names.lookup(root, "d"))
+    mock_clock.jump(EXPIRED_S)
+    world.forget_requests()
+
+    again = await names.lookup(root, "d")
+
+    assert stat.S_IMODE(again.attributes.mode) == 0o700
+    assert world.requests() == ["GetBucket", "GetBucket d/"]
