@@ -324,6 +324,7 @@ async def test_a_listing_that_lags_does_not_undo_the_attributes_of_a_directory(
     root = names.inodes.root
     directory = await names.make_directory(root, "d", mode=0o700, uid=5, gid=6)
     names.inodes.remember(directory)
+    world.age("d/")
     await names.refresh(directory, force=True)
     mock_clock.jump(6)
     await names.entries(directory)
