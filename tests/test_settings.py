@@ -1,5 +1,6 @@
 """From command line and environment to a MountConfig: names, precedence, bounds, complaints."""
 
+import math
 import re
 from pathlib import Path
 
@@ -251,3 +252,16 @@ def test_readme_tells_the_default(name: str, default: str) -> None:
     config = MountConfig(service=ServiceConfig(bucket=BUCKET), mountpoint=Path("/mnt"))
 
     assert option.apply(config, "0" if default == "off" else default) == config
+
+
+def test_listings_alone_show_no_extended_attributes() -> None:
+    with pytest.raises(ConfigError, match="leave xattr out"):
+        configure(BUCKET, "/mnt", split_options("stat=list,xattr"), {})
+
+
+def test_absence_is_trusted_for_less_unless_it_is_said_otherwise() -> None:
+    usual = configure(BUCKET, "/mnt", split_options("metadata_ttl=10"), {}).attributes
+    chosen = configure(BUCKET, "/mnt", split_options("negative_ttl=indefinite"), {}).attributes
+
+    assert usual.absence_ttl_s == 2.0
+    assert chosen.absence_ttl_s == math.inf

@@ -1,5 +1,7 @@
 """Sizes, durations and the other texts of options."""
 
+import math
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -49,6 +51,19 @@ def test_duration_understands(text: str, expected: float) -> None:
 def test_duration_refuses(text: str) -> None:
     with pytest.raises(ValueError, match="give a time"):
         values.duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("0", 0.0), ("2m", 120.0), ("minimal", 0.1), ("Indefinite", math.inf)]
+)
+def test_lifetime_understands(text: str, expected: float) -> None:
+    assert values.lifetime(text, most=600) == expected
+
+
+@pytest.mark.parametrize("text", ["601", "11m", "for ever", "", "-1"])
+def test_lifetime_refuses(text: str) -> None:
+    with pytest.raises(ValueError, match="minimal or indefinite"):
+        values.lifetime(text, most=600)
 
 
 def test_size_between_names_the_bounds() -> None:
