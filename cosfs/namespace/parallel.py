@@ -4,6 +4,7 @@ Only the project's own errors are handed on bare; a bug surfaces as trio shows i
 """
 
 import itertools
+import logging
 from collections.abc import Awaitable, Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
@@ -13,6 +14,7 @@ import trio
 from cosfs.errors import CosfsError
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True, eq=False)
@@ -83,6 +85,16 @@ class Begun(Generic[T]):
             self._error = error
         finally:
             self._done.set()
+
+
+async def in_background(call: Callable[[], Awaitable[None]]) -> None:
+    """Run *call*, whose errors nobody waits for: who wants what it asks for asks again."""
+    try:
+        await call()
+    except CosfsError as error:
+        log.debug("not asked ahead error=%s", error)
+    except Exception:
+        log.exception("asking ahead broke")
 
 
 async def for_each(

@@ -16,7 +16,7 @@ from cachetools import LRUCache
 
 from cosfs.namespace.listings import ListedEntry
 from cosfs.namespace.lookups import Finder
-from cosfs.namespace.parallel import Begun
+from cosfs.namespace.parallel import in_background
 
 MOST_AHEAD: Final = 64  # names; four times what METADATA requests run at once
 _PARALLEL: Final = 12  # of the client's 16 METADATA requests: others must not wait
@@ -66,7 +66,8 @@ class Siblings:
         walk.window = min(MOST_AHEAD, 2 * walk.window or _FIRST_AHEAD)
         window = min(walk.window, _MOST_WALKED) if walked else walk.window
         for entry in walk.entries[max(walk.begun, place + 1) : place + 1 + window]:
-            Begun(self._nursery, partial(self._ask, prefix, entry, walked=walked))
+            ask = partial(self._ask, prefix, entry, walked=walked)
+            self._nursery.start_soon(in_background, ask)
         walk.begun = max(walk.begun, place + 1 + window)
 
     def _begin(self, prefix: str, name: str) -> None:

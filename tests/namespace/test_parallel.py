@@ -5,7 +5,7 @@ import trio
 import trio.testing
 
 from cosfs.errors import InvalidArgument, NoSuchEntry
-from cosfs.namespace.parallel import SingleFlight, for_each
+from cosfs.namespace.parallel import Begun, SingleFlight, for_each, in_background
 
 
 async def test_callers_at_the_same_time_share_one_answer() -> None:
@@ -113,3 +113,47 @@ async def test_of_two_errors_one_is_raised() -> None:
 
     with pytest.raises((NoSuchEntry, InvalidArgument)):
         await for_each(range(2), work, parallel=2)
+
+
+async def test_a_begun_call_runs_before_somebody_waits_for_it() -> None:
+    began = trio.Event()
+
+    async def call() -> int:
+        began.set()
+        return 7
+
+    async with trio.open_nursery() as nursery:
+        begun = Begun(nursery, call)
+        await began.wait()
+
+        assert await begun.answer() == 7
+
+
+@pytest.mark.parametrize("error", [NoSuchEntry("gone"), ZeroDivisionError()])
+async def test_the_error_of_a_begun_call_goes_to_who_waits(error: Exception) -> None:
+    async def call() -> None:
+        raise error
+
+    async with trio.open_nursery() as nursery:
+        begun = Begun(nursery, call)
+        with pytest.raises(type(error)):
+            await begun.answer()
+
+
+async def test_a_bug_in_the_background_is_logged(caplog: pytest.LogCaptureFixture) -> None:
+    async def bug() -> None:
+        raise ZeroDivisionError
+
+    await in_background(bug)
+
+    assert "ZeroDivisionError" in caplog.text
+
+
+async def test_an_error_in_the_background_is_nobodys(caplog: pytest.LogCaptureFixture) -> None:
+    async def refused() -> None:
+        raise NoSuchEntry("gone")
+
+    with caplog.at_level("INFO"):
+        await in_background(refused)
+
+    assert caplog.text == ""
