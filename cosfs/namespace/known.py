@@ -83,13 +83,13 @@ class KnownObjects:
         """Have what the file knows of these objects at hand."""
         if self._file is None:
             return
-        missing = [each for each in listed if version_of(each) not in self._known]
+        missing = {version for each in listed if (version := version_of(each)) not in self._known}
         if not missing:
             return
-        wanted = {version_of(each) for each in missing}
-        for info in await self._file.get([each.key for each in missing]):
-            if version_of(info) in wanted:
-                self._keep(version_of(info), info)
+        for info in await self._file.get([version.key for version in missing]):
+            version = version_of(info)
+            if version in missing:
+                self._keep(version, info)
 
     def forget(self, key: str) -> None:
         """Know no more of the object *key*, or below it if it ends with "/" or is empty."""
