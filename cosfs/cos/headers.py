@@ -90,10 +90,20 @@ def object_info(key: Key, headers: Mapping[str, str]) -> ObjectInfo:
 
 
 def stored_object(headers: Mapping[str, str]) -> StoredObject:
-    """What the answer to PUT says of the object that it made."""
+    """What the answer to PUT says of the object that it made, just before it was sent."""
     return StoredObject(
-        etag=parse_etag(headers.get("etag", "")), crc64=parse_crc64(headers.get(CRC64, ""))
+        etag=parse_etag(headers.get("etag", "")),
+        crc64=parse_crc64(headers.get(CRC64, "")),
+        modified_ns=_date(headers.get("date", "")),
     )
+
+
+def _date(text: str) -> int | None:
+    """None for what is no time: no upload fails for that."""
+    try:
+        return parse_time(text)
+    except Malformed:
+        return None
 
 
 def etag_of(headers: Mapping[str, str]) -> ETag:

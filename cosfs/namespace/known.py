@@ -50,6 +50,7 @@ class KnownObjects:
         self._file = file
         self._known: LRUCache[Version, ObjectInfo] = LRUCache(max_bytes, getsizeof=_bytes_of)
         self._racy: TTLCache[Version, ObjectInfo] = TTLCache(0, 0)
+        self._has_stored = False
         self._has_racy = False  # a listing asks for each of its names: most mounts have none
 
     def expire_racy_after(self, ttl_s: float) -> None:
@@ -60,10 +61,14 @@ class KnownObjects:
         """What is known of the object that a listing shows. Does not yield."""
         version = version_of(listed)
         known = self._known.get(version)
+        if known is None and self._has_stored:
+            # What was stored here is known by the time of the answer, a moment later.
+            known = self._known.get(version._replace(modified_s=version.modified_s + 1))
         return self._racy.get(version) if known is None and self._has_racy else known
 
     def stored(self, info: ObjectInfo) -> None:
         """This mount has made the object. Does not yield."""
+        self._has_stored = True
         self._keep(version_of(info), info)
 
     def seen(self, info: ObjectInfo) -> None:

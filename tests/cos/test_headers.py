@@ -120,3 +120,13 @@ def test_metadata_that_another_program_stored_can_be_written_back() -> None:
     info = headers.object_info(Key("k"), HEAD | {"x-cos-meta-a_b": "c"})
     made = headers.property_headers(info.properties, default_class=None)
     assert made["x-cos-meta-a_b"] == "c"
+
+
+@pytest.mark.parametrize(
+    ("date", "expected"),
+    [("Thu, 01 Jan 1970 00:00:07 GMT", 7 * 10**9), ("soon", None), ("", None)],
+)
+def test_what_put_made_is_dated_by_its_answer(date: str, expected: int | None) -> None:
+    stored = headers.stored_object({"etag": '"e"', "date": date})
+
+    assert stored.modified_ns == expected

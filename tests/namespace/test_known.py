@@ -101,6 +101,16 @@ async def test_what_this_mount_stored_is_known_but_not_kept(tmp_path: Path) -> N
     assert await recalled(tmp_path / "file", listed(info())) is None
 
 
+async def test_what_this_mount_stored_may_be_dated_a_second_later() -> None:
+    """By the answer's Date; the object's own second may have been the one before."""
+    known = KnownObjects()
+    known.stored(info())
+
+    assert known.get(listed(info(modified_ns=OLD_NS - 10**9))) == info()
+    assert known.get(listed(info(modified_ns=OLD_NS + 10**9))) is None
+    assert known.get(listed(info(modified_ns=OLD_NS - 2 * 10**9))) is None
+
+
 async def test_rows_are_written_a_moment_after_they_came(
     tmp_path: Path,
 ) -> None:
