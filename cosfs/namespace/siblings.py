@@ -21,7 +21,7 @@ from cosfs.namespace.parallel import in_background
 MOST_AHEAD: Final = 64  # names; four times what METADATA requests run at once
 _PARALLEL: Final = 12  # of the client's 16 METADATA requests: others must not wait
 _FIRST_AHEAD: Final = 4  # names; each step in order doubles it
-_MOST_WALKED: Final = 8  # directories, whose listings are to be fresh when the walk is there
+_MOST_WALKED: Final = 4  # directories; opendir takes no listing older than a second, by default
 _STEP: Final = 3  # names that may be left out: programs pass over what they know
 _WALKS: Final = 16  # directories that are walked at once
 
