@@ -165,7 +165,7 @@ def _commands(
         return mount | asdict(status_of(filesystem, engines))
 
     async def why(question: Question) -> Mapping[str, object]:
-        trouble = filesystem.trouble_of(str(question.get("path", "")))
+        trouble = filesystem.files.trouble_of(str(question.get("path", "")))
         return {"trouble": None if trouble is None else asdict(trouble)}
 
     async def refresh(question: Question) -> Mapping[str, object]:
@@ -252,18 +252,18 @@ async def _serve(
 
 async def _drain(filesystem: Filesystem, mountpoint: Path) -> None:
     """Commit what is open. Raises FilesLost."""
-    logger.info("mount ends mountpoint=%s unstored=%d", mountpoint, len(filesystem.unstored))
+    logger.info("mount ends mountpoint=%s unstored=%d", mountpoint, len(filesystem.files.unstored))
     began = time.monotonic()
     try:
         await filesystem.close()
     finally:
         seconds = time.monotonic() - began
-        lost = len(filesystem.lost) + len(filesystem.unstored)
+        lost = len(filesystem.files.lost) + len(filesystem.files.unstored)
         logger.info("mount ended mountpoint=%s lost=%d seconds=%.1f", mountpoint, lost, seconds)
 
 
 def _interrupted(filesystem: Filesystem) -> str:
-    paths = filesystem.unstored
+    paths = filesystem.files.unstored
     shown = ", ".join(repr(path) for path in paths[:3])
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
     lost = f", which are lost: {shown}{more}" if paths else ""

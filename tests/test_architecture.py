@@ -53,6 +53,7 @@ _CATCH_ALL: Final = (
     "fuse/errnos.py",
     "cli/",
     "fs/filesystem.py",
+    "fs/openfiles.py",
     "fs/lateattributes.py",
     "namespace/parallel.py",
     "transfer/blocks.py",

@@ -6,18 +6,16 @@ come from its OpenFile, everybody else's from the namespace.
 
 import itertools
 import logging
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
 from typing import Final
 
 import trio
-from cachetools import LRUCache
 
-from cosfs.cos.model import MIN_PART_SIZE, ByteRange
+from cosfs.cos.model import ByteRange
 from cosfs.errors import (
     CosfsError,
     DeadlineExceeded,
-    FilesLost,
     IntegrityError,
     IsADirectory,
     NoSuchEntry,
@@ -25,13 +23,12 @@ from cosfs.errors import (
     StaleFile,
     TransportError,
 )
-from cosfs.fs.advice import reason_of
 from cosfs.fs.handles import DirectoryHandle, FileHandle
 from cosfs.fs.lateattributes import LateAttributes
-from cosfs.fs.openfile import OpenFile
+from cosfs.fs.openfiles import OpenFiles, outlive
 from cosfs.fs.pages import KernelPages, PageUse
 from cosfs.fs.storing import Engines
-from cosfs.fs.troubles import MOST_PATHS, Trouble, Troubles, path_of
+from cosfs.fs.troubles import path_of
 from cosfs.namespace.attributes import AttributeChange, Attributes, without_privileges
 from cosfs.namespace.directories import DirectoryEntry
 from cosfs.namespace.inodes import Node
@@ -54,22 +51,22 @@ class Filesystem:
 
     def __init__(self, engines: Engines, *, still_held: StillHeld) -> None:
         self.namespace = engines.namespace
+        self.files = OpenFiles(engines)
         self._engines = engines
         self._still_held = still_held
-        self._files: dict[Node, OpenFile] = {}
         self._handles: dict[int, FileHandle] = {}
         self._directories: dict[int, DirectoryHandle] = {}
         self._numbers = itertools.count(1)
         self._looked_up: Node | None = None  # by the latest lookup, if no open followed it
-        self.troubles = Troubles()
-        self._lost: LRUCache[str, str] = LRUCache(MOST_PATHS)  # reasons that no call could tell
-        self._pages = KernelPages()
         self._looked_up_at = 0.0
+        self._pages = KernelPages()
         self._moving = engines.moving
         self._late = LateAttributes(
-            self.namespace.inodes, self._store_attributes, self._attributes_lost, engines.nursery
+            self.namespace.inodes,
+            self._store_attributes,
+            self.files.attributes_lost,
+            engines.nursery,
         )
-        engines.memory.on_shortage(press=self._press)
 
     def node(self, inode: int) -> Node:
         return self.namespace.inodes.get(inode)
@@ -92,38 +89,9 @@ class Filesystem:
         return None if directory is None else path_of(directory.directory)
 
     @property
-    def open_files(self) -> list[OpenFile]:
-        return list(self._files.values())
-
-    @property
-    def unstored(self) -> list[str]:
-        """The paths of files with changes that COS does not have yet."""
-        return [path_of(file.node) for file in self._files.values() if file.is_unstored]
-
-    @property
     def attributes_waiting(self) -> int:
         """How many files have attributes that are still to be stored."""
         return self._late.waiting
-
-    @property
-    def lost(self) -> dict[str, str]:
-        """What COS does not have, by path, and why: no call could tell, or its file is open."""
-        failed = {path: str(reason_of(error)) for path, error in self._failed_files()}
-        return {**self._lost, **failed}
-
-    def trouble_of(self, path: str) -> Trouble | None:
-        """What went wrong last for *path*, also if no call of the open file has said so yet."""
-        if self.troubles.find(path) is None:
-            for failed, error in self._failed_files():
-                if failed == path:
-                    self.troubles.note(path, "uploading", error)
-        return self.troubles.find(path)
-
-    def _failed_files(self) -> Iterator[tuple[str, Exception]]:
-        """The open files that have lost data, by path, and why."""
-        for file in self._files.values():
-            if file.error is not None and not file.node.unlinked:
-                yield path_of(file.node), file.error
 
     async def lookup(self, parent: Node, name: str) -> Node:
         began = trio.current_time()
@@ -148,12 +116,12 @@ class Filesystem:
         except (DeadlineExceeded, TransportError):
             # The kernel asks before it reads: who is in the middle of a file must not fail for
             # want of attributes while the read itself would outlive an outage.
-            if not self._is_open(node):
+            if not self.files.is_open(node):
                 raise
         return self.known_attributes(node)
 
     def known_attributes(self, node: Node) -> Attributes:
-        file = self._files.get(node)
+        file = self.files.find(node)
         known = node.attributes if file is None else file.attributes
         return self.namespace.codec.shown(known)
 
@@ -171,7 +139,7 @@ class Filesystem:
         A truncation is committed at once, or with the changes of those who have the file open to
         write.
         """
-        file = self._files.get(node)
+        file = self.files.find(node)
         if size is not None:
             await self._truncate(node, size)
             if change == AttributeChange():
@@ -198,16 +166,17 @@ class Filesystem:
         # rsync changes the mode of what it has just closed through one more descriptor.
         in_burst = node.late is not None
         await self._moving.settled(node)
-        if node.unlinked and not self._is_open(node):
+        if node.unlinked and not self.files.is_open(node):
             # The kernel remembers a name for a while. Told ESTALE, it looks the name up again.
             raise StaleFile(f"{node.name!r} is gone")
         unseen = node.object is None  # its attributes are a listing's, which knows no metadata
-        file = self._hold(node)  # so that whoever takes the name away meanwhile keeps the bytes
+        # Held, so that whoever takes the name away meanwhile keeps the bytes.
+        file = self.files.hold(node)
         try:
             await self.namespace.refresh(node, force=unseen or not (recent or in_burst))
             handle = self._open(node, writable=writable, pid=pid, uid=uid)
         finally:
-            await self._let_go(file)
+            await self.files.let_go(file)
         if truncate:
             try:
                 await handle.file.truncate(0)
@@ -257,10 +226,10 @@ class Filesystem:
         if file.untouched and self._still_held(handle.pid, file.node.inode):
             file.put_off_by = handle.pid
             return
-        await self._commit(file)
+        await self.files.commit(file)
 
     async def fsync(self, handle: FileHandle) -> None:
-        await self._commit(handle.file)
+        await self.files.commit(handle.file)
         await self._store_attributes(handle.file.node)
 
     async def fsync_directory(self) -> None:
@@ -272,7 +241,7 @@ class Filesystem:
         """The last descriptor of the handle is closed. Nobody hears of errors any more."""
         del self._handles[handle.number]
         handle.prefetcher.close()
-        await self._let_go(handle.file)
+        await self.files.let_go(handle.file)
 
     async def make_symlink(
         self, parent: Node, name: str, target: bytes, attributes: Attributes
@@ -283,23 +252,23 @@ class Filesystem:
         """
         await self._moving.settled(parent)
         node = self.namespace.create(parent, name, attributes)
-        file = self._hold(node)
+        file = self.files.hold(node)
         try:
             file.begin_new(exclusive=True)
             await file.write(0, target)
             await file.commit()
             self.namespace.inodes.remember(node)
         finally:
-            await self._let_go(file)
+            await self.files.let_go(file)
         return node
 
     async def read_link(self, node: Node) -> bytes:
-        file = self._hold(node)
+        file = self.files.hold(node)
         try:
             span = ByteRange(0, PATH_MAX)
             return bytes(await file.read(span, self._prefetcher(), epoch=file.epoch))
         finally:
-            await self._let_go(file)
+            await self.files.let_go(file)
 
     def refresh(self, path: Sequence[str]) -> list[Node]:
         """Drop what is known of *path*, names from the root on, and of all below it.
@@ -358,10 +327,10 @@ class Filesystem:
         node = await self.namespace.lookup(parent, name)
         if node.is_directory:
             raise IsADirectory(f"{name!r} is a directory")
-        async with self._held([], dropping=[node]) as held:
-            await self._outlive(held)
+        async with self.files.held([], dropping=[node]) as held:
+            await outlive(held)
             await self.namespace.remove_file(node)
-            self._lost.pop(path_of(node), None)
+            self.files.forget_loss(node)
             for file in held:
                 file.outlived()
 
@@ -370,7 +339,7 @@ class Filesystem:
         node = await self.namespace.lookup(parent, name)
         if not node.is_directory:
             raise NotADirectory(f"{name!r} is not a directory")
-        async with self._held([], dropping=[node]):
+        async with self.files.held([], dropping=[node]):
             await self.namespace.remove_directory(node)
 
     async def rename(
@@ -386,10 +355,10 @@ class Filesystem:
             if node.is_directory:
                 await self._late.store_all()
             stack.enter_context(self._moving.moving(node))
-            moving = [file.node for file in self._files.values() if file.node.is_inside(node)]
-            held = await stack.enter_async_context(self._held(moving, dropping=dropping))
+            moving = [file.node for file in self.files if file.node.is_inside(node)]
+            held = await stack.enter_async_context(self.files.held(moving, dropping=dropping))
             replaced = [file for file in held if file.node in dropping]
-            await self._outlive(replaced)
+            await outlive(replaced)
             await self.namespace.rename(node, new_parent, new_name, replace=replace)
             for file in held:
                 file.changed_here()
@@ -402,14 +371,10 @@ class Filesystem:
         Raises FilesLost for what could not be stored, now or after the last close of a file.
         """
         await self._late.store_all()
-        async with trio.open_nursery() as nursery:
-            for file in self.open_files:
-                nursery.start_soon(self._finish, file)
-        if self._lost:
-            raise FilesLost(self._lost)
+        await self.files.finish()
 
     def _open(self, node: Node, *, writable: bool, pid: int, uid: int) -> FileHandle:
-        file = self._hold(node)
+        file = self.files.hold(node)
         handle = FileHandle(
             next(self._numbers), file, self._prefetcher(), pid, writable, uid, file.epoch
         )
@@ -437,67 +402,6 @@ class Filesystem:
         fair = config.memory // 2 // max(1, len(self._handles))
         return min(config.read_ahead, max(fair, BLOCK_SIZE))
 
-    def _is_open(self, node: Node) -> bool:
-        file = self._files.get(node)
-        return file is not None and not file.ended
-
-    def _hold(self, node: Node) -> OpenFile:
-        file = self._files.get(node)
-        if file is None or file.ended:
-            file = self._files[node] = OpenFile(self._engines, node)
-        file.handles += 1
-        self.namespace.inodes.pin(node)
-        return file
-
-    async def _let_go(self, file: OpenFile) -> None:
-        file.handles -= 1
-        try:
-            if file.handles == 0 and not file.failed:
-                # Only writes through a mapping come after the last flush.
-                await self._commit_or_log(file)
-            if file.handles == 0:
-                await file.discard()
-        finally:
-            if file.handles == 0 and self._files.get(file.node) is file:
-                del self._files[file.node]
-            self.namespace.inodes.unpin(file.node)
-
-    async def _commit(self, file: OpenFile) -> None:
-        is_news = file.is_unstored
-        await file.commit()
-        if is_news:
-            self._lost.pop(path_of(file.node), None)
-
-    async def _finish(self, file: OpenFile) -> None:
-        """Commit *file* and leave nothing of it behind: nobody comes back to it."""
-        path, was_unstored = path_of(file.node), file.is_unstored
-        await self._commit_or_log(file)
-        if was_unstored and not file.is_unstored:
-            _log.info("file stored path=%s", path)
-        file.handles = 0  # whoever has it open will not be served again
-        try:
-            await file.discard()
-        except CosfsError as error:
-            _log.warning("file not cleared away path=%s error=%s", path, error)
-
-    async def _commit_or_log(self, file: OpenFile) -> None:
-        if file.node.unlinked:
-            return
-        try:
-            await self._commit(file)
-        except Exception as error:  # noqa: BLE001 - not even a bug may keep others from their commit
-            bug = None if isinstance(error, CosfsError) else error
-            _log.error("file lost path=%s error=%s", path_of(file.node), error, exc_info=bug)
-            self._note_loss(file.node, "close", error)
-
-    def _attributes_lost(self, node: Node, error: Exception) -> None:
-        self._note_loss(node, "storing attributes", error)
-
-    def _note_loss(self, node: Node, call: str, error: Exception) -> None:
-        """Remember what no call can tell: its reason, as the error would keep the data alive."""
-        self._lost[path_of(node)] = str(reason_of(error))
-        self.troubles.note(path_of(node), call, error)
-
     async def _load_root_or_log(self) -> None:
         try:
             await self.namespace.load_root()
@@ -513,78 +417,22 @@ class Filesystem:
             await self.namespace.refresh(node, force=True)
         handles = self._handles.values()
         has_writer = any(handle.writable and handle.file.node is node for handle in handles)
-        file = self._hold(node)
+        file = self.files.hold(node)
         try:
             await file.truncate(size)
             if not has_writer:
                 await file.commit()  # no flush will
         finally:
-            await self._let_go(file)
-
-    async def _outlive(self, files: list[OpenFile]) -> None:
-        """Let files that lose their name live on; without that, their readers get ESTALE."""
-        for file in files:
-            try:
-                await file.outlive()
-            except CosfsError as error:
-                _log.warning("open file not kept name=%s error=%s", file.node.name, error)
+            await self.files.let_go(file)
 
     async def _store_attributes(self, node: Node) -> None:
         """Store attributes that were collected; a commit under way goes first."""
         await self._moving.settled(node)
-        file = self._hold(node)
+        file = self.files.hold(node)
         try:
             async with file.held(commit=False):
                 if not node.dirty:
                     await self.namespace.store_attributes(node)
                     file.changed_here()
         finally:
-            await self._let_go(file)
-
-    @asynccontextmanager
-    async def _held(
-        self, moving: list[Node], *, dropping: list[Node]
-    ) -> AsyncIterator[list[OpenFile]]:
-        """Hold the open files among both; those that move are committed, the others lose a name.
-
-        What was collected for those that lose a name is not stored meanwhile: it would come back.
-        Always in the order of their inodes: two renames that wait for each other would never end.
-        """
-        async with AsyncExitStack() as stack:
-            for node in dropping:
-                stack.enter_context(self._moving.leaving(node))
-            held = []
-            for node in sorted([*moving, *dropping], key=lambda node: node.inode):
-                file = self._files.get(node)
-                if file is not None:
-                    await stack.enter_async_context(file.held(commit=node not in dropping))
-                    held.append(file)
-            yield held
-
-    def _press(self) -> None:
-        """Memory is short: let the longest buffered runs leave before they fill a part."""
-        while self._engines.memory.wants_more_leaving:
-            file = max(self._files.values(), key=lambda file: file.longest_sendable, default=None)
-            if file is None or file.longest_sendable < MIN_PART_SIZE:
-                self._relieve_scattered()
-                return
-            file.send_early()
-
-    def _relieve_scattered(self) -> None:
-        """No run makes a part: store the file that holds most in pieces, as it is."""
-        file = max(self._files.values(), key=lambda file: file.scattered_size, default=None)
-        if file is not None and file.scattered_size >= MIN_PART_SIZE:
-            self._engines.nursery.start_soon(self._relieve_or_log, file)
-
-    async def _relieve_or_log(self, file: OpenFile) -> None:
-        if file.ended:
-            return
-        self._hold(file.node)
-        try:
-            await file.relieve()
-        except Exception as error:  # noqa: BLE001 - the file's next call tells its user
-            bug = None if isinstance(error, CosfsError) else error
-            _log.warning("file not relieved name=%s error=%s", file.node.name, error, exc_info=bug)
-            self.troubles.note(path_of(file.node), "storing early", error)
-        finally:
-            await self._let_go(file)
+            await self.files.let_go(file)

@@ -43,7 +43,7 @@ class FilesystemStatus:
 
 def status_of(filesystem: Filesystem, engines: Engines) -> FilesystemStatus:
     """The moment as it is. Does not yield."""
-    files = filesystem.open_files
+    files = list(filesystem.files)
     dirty = [_file_status(file) for file in files if file.is_unstored]
     left = [max(0, file.size - file.stored) for file in dirty]
     dirty.sort(key=lambda file: file.stored - file.size)
@@ -57,8 +57,8 @@ def status_of(filesystem: Filesystem, engines: Engines) -> FilesystemStatus:
         dirty=dirty[:MOST_FILES],
         requests=engines.client.requests_in_flight,
         health=engines.client.health,
-        lost=dict(islice(filesystem.lost.items(), MOST_FILES)),
-        failed_calls=filesystem.troubles.count,
+        lost=dict(islice(filesystem.files.lost.items(), MOST_FILES)),
+        failed_calls=filesystem.files.troubles.count,
     )
 
 

@@ -354,7 +354,7 @@ class Operations(pyfuse3.Operations):
         """Remember a failed call by its path, for who asks why. See errnos.Noting."""
         path = self._subject(call, arguments)
         if path is not None:
-            self._fs.troubles.note(path, _CALLS.get(call, call), error, errno_name)
+            self._fs.files.troubles.note(path, _CALLS.get(call, call), error, errno_name)
 
     def _subject(self, call: str, arguments: Sequence[object]) -> str | None:
         """The path that a call is about; None if nothing stands for it any more."""

@@ -3,11 +3,11 @@
 import pytest
 import trio
 import trio.testing
+from cosfs.fs.troubles import path_of
 
 from cosfs.emulator.faults import Fault
 from cosfs.errors import AccessDenied, CosfsError, FilesLost
 from cosfs.fs.lateattributes import MOMENT_S
-from cosfs.fs.troubles import path_of
 from cosfs.namespace.attributes import AttributeChange
 from tests.support.engines import PART, Files, some_bytes
 from tests.support.jumping import run_jumping
@@ -35,7 +35,7 @@ async def test_loss_that_no_call_could_tell_is_remembered_until_the_file_is_stor
     await files.fs.write(handle, 0, b"mapped")
     files.api.faults.set([Fault(operation="PutObject", status=403, code="AccessDenied")])
     await files.fs.release(handle)
-    lost = list(files.fs.lost)
+    lost = list(files.fs.files.lost)
     with pytest.raises(FilesLost, match=r"'f' .*AccessDenied"):
         await files.fs.close()
     files.api.faults.set([])
@@ -45,8 +45,8 @@ async def test_loss_that_no_call_could_tell_is_remembered_until_the_file_is_stor
     await files.close(again)
 
     assert lost == ["f"]
-    assert files.fs.lost == {}
-    found = files.fs.troubles.find("f")
+    assert files.fs.files.lost == {}
+    found = files.fs.files.troubles.find("f")
     assert found is not None
     assert (found.call, found.errno, found.code) == ("close", "", "AccessDenied")
     await files.fs.close()
@@ -76,7 +76,7 @@ async def test_attributes_that_could_not_be_stored_are_lost_and_told_at_the_end(
     await files.fs.set_attributes(node, CHMOD)
     await trio.sleep(2 * MOMENT_S)
 
-    found = files.fs.troubles.find("f")
+    found = files.fs.files.troubles.find("f")
     assert found is not None
     assert found.call == "storing attributes"
     with pytest.raises(FilesLost, match="'f'"):
@@ -94,7 +94,7 @@ async def test_loss_of_attributes_is_told_though_the_file_is_closed_without_a_ch
 
     await files.close(handle)
 
-    assert list(files.fs.lost) == ["f"]
+    assert list(files.fs.files.lost) == ["f"]
 
 
 async def test_attributes_waiting_at_the_end_are_stored_or_told(files: Files) -> None:
@@ -129,11 +129,11 @@ async def test_open_file_that_lost_data_is_told_at_the_end(files: Files) -> None
     await trio.testing.wait_all_tasks_blocked()
     files.api.faults.set([])
 
-    assert list(files.fs.lost) == ["f"]
-    told = files.fs.trouble_of("f")
+    assert list(files.fs.files.lost) == ["f"]
+    told = files.fs.files.trouble_of("f")
     assert told is not None
     assert (told.call, told.code, told.times) == ("uploading", "AccessDenied", 1)
-    assert files.fs.trouble_of("f") == told
+    assert files.fs.files.trouble_of("f") == told
     with pytest.raises(FilesLost, match=r"'f' .*AccessDenied"):
         await files.fs.close()
 
@@ -146,7 +146,7 @@ async def test_file_without_a_name_is_no_loss(files: Files) -> None:
     files.api.faults.set([])
     await files.fs.unlink(files.root, "f")
 
-    assert files.fs.lost == {}
+    assert files.fs.files.lost == {}
     await files.fs.close()
 
 
