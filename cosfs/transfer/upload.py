@@ -334,7 +334,7 @@ class UploadSession:
         """Abort, or leave an upload to the next who writes that file, if only the link failed."""
         if self._upload_id is None or self.state is UploadState.COMPLETED:
             return
-        if isinstance(self.error, _LINK_ERRORS) and self._parts:
+        if isinstance(self.error, _LINK_ERRORS):
             await self._journal.leave(self._upload_id)
             return
         is_gone = False
