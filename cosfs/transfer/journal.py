@@ -293,6 +293,8 @@ def _opened(file: Path | None) -> sqlite3.Connection:
         if isinstance(error, sqlite3.OperationalError):
             raise  # locked, or no room: the file may be as it should be
         _log.warning("journal of uploads is damaged, begun anew file=%s error=%s", file, error)
+        for part in ("-wal", "-shm"):  # SQLite's own files beside it
+            file.with_name(file.name + part).unlink(missing_ok=True)
         file.replace(file.with_suffix(".damaged"))
         return _connected(str(file))
 

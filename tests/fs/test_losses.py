@@ -3,11 +3,11 @@
 import pytest
 import trio
 import trio.testing
-from cosfs.fs.troubles import path_of
 
 from cosfs.emulator.faults import Fault
 from cosfs.errors import AccessDenied, CosfsError, FilesLost
 from cosfs.fs.lateattributes import MOMENT_S
+from cosfs.fs.troubles import path_of
 from cosfs.namespace.attributes import AttributeChange
 from tests.support.engines import PART, Files, some_bytes
 from tests.support.jumping import run_jumping

@@ -196,6 +196,7 @@ def damaged(file: Path) -> Path:
 
 
 async def test_damaged_file_is_put_aside(damaged: Path) -> None:
+    damaged.with_name(damaged.name + "-wal").write_bytes(b"of the damaged one")
 
     with opened_journal(damaged) as journal:
         await note(journal)
