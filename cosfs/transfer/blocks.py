@@ -126,6 +126,10 @@ class BlockCache:
             return True
         return self._checks.add(version, number, crc64)
 
+    def completed(self, extent: Extent) -> None:
+        if extent in self._blocks.get((extent.load.version, extent.number), ()):
+            self._memory.loaded(extent.size)
+
     async def _demand(self, version: Version, span: ByteRange) -> list[Extent]:
         start = span.start - span.start % GRANULE
         wanted = ByteRange(start, min(-(-span.stop // GRANULE) * GRANULE, version.size))
@@ -183,6 +187,7 @@ class BlockCache:
             extents = self._blocks.setdefault((version, extent.number), [])
             extents.append(extent)
             extents.sort(key=lambda extent: extent.start)
+        self._memory.load(span.size)
         self._nursery.start_soon(self._run, load)
         return load
 
@@ -223,6 +228,7 @@ class BlockCache:
                     del self._blocks[block_id]
         if dropped:
             self._memory.release(dropped)
+            self._memory.loaded(dropped)
 
     def _drop_whole(self, block_id: _BlockId) -> int:
         """Drop what nothing is added to any more of a block; returns how many bytes that were."""

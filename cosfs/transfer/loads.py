@@ -59,6 +59,9 @@ class Checker(Protocol):
     def accept(self, extent: Extent) -> bool:
         """All of it was received; False if its object turns out to be damaged."""
 
+    def completed(self, extent: Extent) -> None:
+        """All of it can be read."""
+
 
 class DamagedObject(Exception):
     """What was received of an object is not what COS has stored. No CosError: asking for the last
@@ -105,6 +108,8 @@ class Load:
             return
         extent.readable = received
         self._wake(extent.start + received)
+        if extent.is_whole:
+            self._checker.completed(extent)
 
     async def wait(self, stop: int) -> None:
         """Until the bytes before *stop* can be read, or the load is over."""

@@ -1,6 +1,6 @@
 """The mount's one byte budget: what is written and not yet stored, and what is read.
 
-Invariants: ``leaving <= used``; a waiter waits only while bytes are leaving.
+Invariants: ``leaving <= used``; a waiter waits only while bytes are leaving or being loaded.
 Knows neither files nor COS: those who hold bytes register how they can let go of them.
 """
 
@@ -26,8 +26,8 @@ class MemoryLimiter:
 
     *leaving* is the share of *used* that is on its way to COS and returns by itself. When a writer
     has to wait and too little is leaving, the *press* hook sends some of what is only buffered. If
-    nothing at all is leaving then, the first waiter is let through: over the budget by one write,
-    never stuck.
+    nothing at all is leaving then, nor being loaded, the first waiter is let through: over the
+    budget by one write or block, never stuck.
     """
 
     def __init__(self, limit: int) -> None:
@@ -36,6 +36,7 @@ class MemoryLimiter:
         self.leaving = 0
         self._kept = 0
         self._reserved = 0
+        self._loading = 0  # of what is used: on its way from COS, and not to be dropped before
         self._waiters: deque[_Waiter] = deque()
         self._serving = False
         self._reclaim: Callable[[int], int] = lambda _size: 0
@@ -127,6 +128,15 @@ class MemoryLimiter:
         self.leaving -= size
         self.release(size)
 
+    def load(self, size: int) -> None:
+        """Mark *size* of the used bytes as on their way from COS. Does not yield."""
+        self._loading += size
+
+    def loaded(self, size: int) -> None:
+        """Take ``load`` back: these bytes can be dropped now, or have been released."""
+        self._loading -= size
+        self._serve()
+
     def stay(self, size: int) -> None:
         """Take ``depart`` back: *size* bytes were not stored, and are still held."""
         self.leaving -= size
@@ -157,7 +167,7 @@ class MemoryLimiter:
         self._press()
         if self._take(waiter.size):
             return True
-        if self.leaving:
+        if self.leaving or self._loading:
             return False
         self.used += waiter.size
         return True

@@ -235,3 +235,21 @@ async def test_some_of_the_budget_is_for_content_whatever_is_reserved(
 
     assert memory.try_acquire(1)
     assert not memory.try_acquire(1)
+
+
+async def test_waiter_waits_for_what_is_being_loaded(arrivals: Arrivals) -> None:
+    """Soon that can be dropped, so that nobody has to go over the budget."""
+    memory = arrivals.memory
+    memory.load(10)
+    memory.stay(10)  # nothing is leaving any more
+    droppable = 0
+    memory.on_shortage(reclaim=lambda size: min(size, droppable))
+    await arrivals.ask(3)
+    assert arrivals.served == []
+
+    droppable = 10
+    memory.loaded(10)
+    await wait_all_tasks_blocked()
+
+    assert arrivals.served == [3]
+    assert memory.used == 10
