@@ -20,7 +20,7 @@ from cosfs.namespace.attributes import AttributeChange, AttributeCodec, content_
 from cosfs.namespace.lookups import Finder
 from cosfs.namespace.parallel import for_each
 
-PARALLEL_COPIES: Final = 16  # as many as the client sends metadata requests at once
+PARALLEL_COPIES: Final = 16  # as many as the client has at work inside COS
 UNDO_TIMEOUT_S: Final = 60.0  # the copies of a failed move are litter then, not loss
 
 CopyObject = Callable[[ObjectInfo, Key, ObjectProperties | None], Awaitable[StoredObject]]
