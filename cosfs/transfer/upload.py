@@ -250,7 +250,8 @@ class UploadSession:
             await self._journal.end(earlier.upload_id)
             return False
         except BaseException:
-            await self._journal.leave(earlier.upload_id)
+            with trio.CancelScope(shield=True):  # the journal is local
+                await self._journal.leave(earlier.upload_id)
             raise
         self._upload_id = earlier.upload_id
         self._there = {part.number: part for part in parts}

@@ -247,6 +247,24 @@ async def test_emptied_file_gives_up_what_it_took_up(
     assert files.engines.journal.uploads() == []
 
 
+async def test_interrupted_look_at_an_upload_leaves_it_to_the_next(
+    api: Api, journal_file: Path, files: Files
+) -> None:
+    await break_off(api, journal_file, CONTENT[: 4 * PART])
+    api.faults.set([Fault(operation="ListParts", delay=1000)])
+    handle = files.create("f")
+    await handle.file.write(0, CONTENT[: 2 * PART])
+    await handle.file.truncate(0)  # gives up what has not even begun
+    api.faults.set([])
+    await files.close(handle)
+    await trio.sleep(1)  # until the journal has it, which nobody waits for
+
+    await write(files, "f", CONTENT)
+
+    assert files.stored("f") == CONTENT
+    assert len(asked(api, "UploadPart")) == PARTS + 1 - 4
+
+
 async def test_upload_without_a_journal_works(api: Api) -> None:
     async with opened_files(api, journal=UploadJournal(None)) as files:
         await write(files, "f", CONTENT)
