@@ -28,13 +28,12 @@ class Stream(httpcore.AsyncNetworkStream):
 
 
 class Connection:
-    """A connection to one server. States: idle (reusable) → busy → idle or closed."""
+    """A connection to one server. Whoever exchanges holds it until the answer's body is closed."""
 
     def __init__(self, stream: Stream, *, keepalive_s: float) -> None:
         self._stream = stream
         self._keepalive_s = keepalive_s
         self._expires = math.inf
-        self.is_idle = True
 
     @property
     def has_expired(self) -> bool:
@@ -46,7 +45,6 @@ class Connection:
 
         Closing the body calls *kept* if the connection can be used again, and else closes it.
         """
-        self.is_idle = False
         http = h11.Connection(h11.CLIENT)
         timeouts = request.extensions.get("timeout", {})
         try:
@@ -77,7 +75,6 @@ class Connection:
 
     def rest(self) -> None:
         """The exchange is over, and another may follow."""
-        self.is_idle = True
         self._expires = time.monotonic() + self._keepalive_s
 
     async def _send(self, http: h11.Connection, request: httpx.Request, write_s: float) -> None:
