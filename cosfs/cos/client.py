@@ -11,7 +11,7 @@ from dataclasses import replace
 from cosfs.cos import wire
 from cosfs.cos.checksum import crc64 as crc64_of
 from cosfs.cos.download import Download, Sink
-from cosfs.cos.exchange import Answer, Lane, Request
+from cosfs.cos.exchange import Answer, Lane, Request, data_lane
 from cosfs.cos.headers import stored_object
 from cosfs.cos.model import (
     MAX_DELETE_KEYS,
@@ -132,7 +132,8 @@ class CosClient(MultipartRequests):
         ProtocolError when it ends past it; IntegrityError when the whole has another CRC64.
         """
         download = Download(span, if_match, sink)
-        request = replace(self._about("GET Object", "GET", key), lane=Lane.DATA)
+        lane = Lane.DATA if span is None else data_lane(span.size)
+        request = replace(self._about("GET Object", "GET", key), lane=lane)
         await self._sender.download(request, download)
         if download.is_corrupt:
             raise IntegrityError("CRC64 differs from COS's", operation="GET Object", key=key)
@@ -154,7 +155,8 @@ class CosClient(MultipartRequests):
             return stored
 
         try:
-            return await self._sender.send(replace(request, body=body, lane=Lane.DATA), read)
+            lane = data_lane(body_size(body))
+            return await self._sender.send(replace(request, body=body, lane=lane), read)
         except AlreadyExists as error:
             if error.attempts == 1:
                 raise

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from cosfs.cos import wire
 from cosfs.cos.checksum import crc64 as crc64_of
-from cosfs.cos.exchange import Answer, Lane, Request
+from cosfs.cos.exchange import Answer, Lane, Request, data_lane
 from cosfs.cos.headers import CRC64, stored_object
 from cosfs.cos.model import (
     Body,
@@ -67,7 +67,8 @@ class MultipartRequests(BucketRequests):
             check_crc64("Upload Part", key, sent=crc64, told=stored.crc64)
             return Part(number=number, size=body_size(body), etag=stored.etag, crc64=crc64)
 
-        return await self._sender.send(replace(request, body=body, lane=Lane.DATA), read)
+        lane = data_lane(body_size(body))
+        return await self._sender.send(replace(request, body=body, lane=lane), read)
 
     async def upload_part_copy(
         self, key: Key, upload_id: UploadId, number: int, source: CopySource

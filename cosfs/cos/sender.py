@@ -76,6 +76,7 @@ class Sender:
         self.health = ServiceHealth(url, timeout_s=config.timeout_s, now=now)
         limits = {
             Lane.METADATA: METADATA_REQUESTS,
+            Lane.SMALL: config.connections,
             Lane.DATA: config.connections,
             Lane.MERGE: MERGE_REQUESTS,
         }
