@@ -93,6 +93,11 @@ class Filesystem:
         """How many files have attributes that are still to be stored."""
         return self._late.waiting
 
+    @property
+    def waiting_for_memory(self) -> int:
+        """How many calls wait until their bytes fit the budget."""
+        return self._engines.memory.waiting
+
     async def lookup(self, parent: Node, name: str) -> Node:
         began = trio.current_time()
         node = await self.namespace.lookup(parent, name)

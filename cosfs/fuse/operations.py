@@ -40,6 +40,7 @@ from cosfs.fs.handles import FileHandle
 from cosfs.fuse.absent import AbsentNames
 from cosfs.fuse.errnos import handler, notification, query
 from cosfs.fuse.listed import UNKNOWN_INODE, ListedName
+from cosfs.fuse.pacing import WritePacer
 from cosfs.namespace.attributes import AttributeChange, Attributes, new_attributes
 from cosfs.namespace.directories import DirectoryEntry
 from cosfs.namespace.inodes import Node
@@ -66,10 +67,11 @@ class Operations(pyfuse3.Operations):
 
     supports_dot_lookup = False
 
-    def __init__(self, filesystem: Filesystem, *, timeout_s: float) -> None:
+    def __init__(self, filesystem: Filesystem, pacer: WritePacer, *, timeout_s: float) -> None:
         super().__init__()
         self.timeout_s = timeout_s
         self._fs = filesystem
+        self._pacer = pacer
         self._listed = ListedName()
         self._absent = AbsentNames()
 
@@ -257,7 +259,9 @@ class Operations(pyfuse3.Operations):
 
     @handler
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
+        self._pacer.arrived(fh)
         await self._fs.write(self._fs.handle(fh), off, buf)
+        await self._pacer.before_answer(fh)
         return len(buf)
 
     @handler

@@ -1,21 +1,20 @@
 """The FUSE session: mount, serve, unmount. pyfuse3 allows one in a process."""
 
-import contextlib
 import logging
-import select
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 from urllib.parse import quote
 
 import pyfuse3
-import trio
 
 from cosfs.config import MountConfig
 from cosfs.errors import MountFailed
 from cosfs.fs.filesystem import Filesystem
 from cosfs.fuse.descriptors import OpenDescriptors
+from cosfs.fuse.device import Device
 from cosfs.fuse.operations import Operations
+from cosfs.fuse.pacing import WritePacer
 from cosfs.fuse.xattrs import XattrOperations
 from cosfs.mounttable import MountedAt, find_mount
 from cosfs.namespace.inodes import Node
@@ -24,10 +23,8 @@ _log = logging.getLogger(__name__)
 
 # Each parked worker holds a receive buffer of 1 MiB; writers that wait for memory park theirs.
 _MAX_WORKERS: Final = 128
+_KEPT_WORKERS: Final = 8  # idle; beside 64 writers, 5 % faster than to make one anew each time
 _READ_AHEAD_KIB: Final = 1024  # the kernel's own: 128 KiB reads 0.42 -> 2.9 GB/s
-_WAIT_NAME: Final = "_wait_fuse_readable"
-_MOST_IN_A_ROW: Final = 8  # requests; then the loop looks at its sockets again
-_SPINS: Final = 100  # about 50 µs, what going to sleep and being woken would cost
 
 
 class FuseSession:
@@ -36,6 +33,7 @@ class FuseSession:
     def __init__(self, config: MountConfig) -> None:
         self._config = config
         self._descriptors: OpenDescriptors | None = None
+        self._queue = Device()
         self._device: str | None = None  # the mount's, as the kernel's table has it
         self._running = False
         self._operations: Operations | None = None
@@ -49,7 +47,11 @@ class FuseSession:
         mountpoint = self._config.mountpoint
         with_xattrs = self._config.attributes.xattrs
         kind = XattrOperations if with_xattrs else Operations
-        operations = kind(filesystem, timeout_s=self._config.service.timeout_s)
+        pacer = WritePacer(
+            has_request=self._queue.has_request,
+            waiting=lambda: filesystem.waiting_for_memory,
+        )
+        operations = kind(filesystem, pacer, timeout_s=self._config.service.timeout_s)
         self._operations = operations
         try:
             pyfuse3.init(operations, str(mountpoint), self._options())
@@ -73,8 +75,8 @@ class FuseSession:
 
     async def serve(self) -> None:
         """Answer requests until the mount is gone or ``stop`` is called."""
-        with _spinning():
-            await pyfuse3.main(max_tasks=_MAX_WORKERS)
+        with self._queue.polled():
+            await pyfuse3.main(min_tasks=_KEPT_WORKERS, max_tasks=_MAX_WORKERS)
 
     def invalidate(self, nodes: Sequence[Node]) -> None:
         """Have the kernel ask again for what it knows of *nodes*. Does not yield."""
@@ -109,55 +111,3 @@ def _set_read_ahead(place: MountedAt) -> None:
         setting.write_text(str(_READ_AHEAD_KIB), encoding="ascii")
     except OSError as error:
         _log.info("read-ahead of the kernel stays small error=%s", error)  # only root may
-
-
-@contextlib.contextmanager
-def _spinning() -> Iterator[None]:
-    """Poll the FUSE device before the event loop is asked to wait for it.
-
-    A request that finds the loop asleep pays about 45 µs for the sleep and the wake. And the loop
-    hands out one request a round: a stat behind the writes of 64 programs waits for 64 rounds.
-    pyfuse3 has no switch for it, but looks this private function up in its module at every call;
-    a version that has it not is left alone.
-    """
-    wait: Callable[[], Awaitable[bool]] | None = getattr(pyfuse3, _WAIT_NAME, None)
-    device = _fuse_descriptor()
-    if wait is None or device is None:
-        yield
-        return
-    poller = select.poll()
-    poller.register(device, select.POLLIN)
-    in_a_row = 0
-
-    async def poll_and_wait() -> bool:
-        nonlocal in_a_row
-        await trio.lowlevel.checkpoint()  # first whoever else can go on
-        if in_a_row < _MOST_IN_A_ROW and _polled(poller):
-            in_a_row += 1
-            return True
-        in_a_row = 0
-        # The device blocks: reading it when the request has gone meanwhile, to another worker or
-        # with the program that made it, would stop the whole loop until the next one.
-        while await wait():
-            if poller.poll(0):
-                return True
-        return False
-
-    setattr(pyfuse3, _WAIT_NAME, poll_and_wait)
-    try:
-        yield
-    finally:
-        setattr(pyfuse3, _WAIT_NAME, wait)
-
-
-def _polled(poller: select.poll) -> bool:
-    """Whether a request comes within the next 50 µs."""
-    return any(poller.poll(0) for _ in range(_SPINS))
-
-
-def _fuse_descriptor() -> int | None:
-    for link in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError):
-            if link.readlink() == Path("/dev/fuse"):
-                return int(link.name)
-    return None

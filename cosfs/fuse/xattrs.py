@@ -13,13 +13,14 @@ from cosfs.fs.extended import ExtendedAttributes
 from cosfs.fs.filesystem import Filesystem
 from cosfs.fuse.errnos import handler, query
 from cosfs.fuse.operations import Operations
+from cosfs.fuse.pacing import WritePacer
 
 
 class XattrOperations(Operations):
     """Operations, with extended attributes."""
 
-    def __init__(self, filesystem: Filesystem, *, timeout_s: float) -> None:
-        super().__init__(filesystem, timeout_s=timeout_s)
+    def __init__(self, filesystem: Filesystem, pacer: WritePacer, *, timeout_s: float) -> None:
+        super().__init__(filesystem, pacer, timeout_s=timeout_s)
         self._extended = ExtendedAttributes(filesystem)
 
     @handler

@@ -67,6 +67,11 @@ class MemoryLimiter:
         """Whether *press* should send more: a quarter of the budget on its way keeps COS busy."""
         return self.leaving < self.limit // 4
 
+    @property
+    def waiting(self) -> int:
+        """How many wait for bytes."""
+        return len(self._waiters)
+
     def try_acquire(self, size: int) -> bool:
         """Take *size* bytes if they are free and nobody waits. Does not yield."""
         if self._waiters:
