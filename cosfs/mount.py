@@ -45,6 +45,7 @@ from cosfs.state import state_directory
 from cosfs.transfer.blocks import BlockCache
 from cosfs.transfer.copy import copy_object
 from cosfs.transfer.diskcache import DiskCache
+from cosfs.transfer.heap import give_back
 from cosfs.transfer.journal import UploadJournal, bucket_journal
 from cosfs.transfer.memory import MemoryLimiter
 from cosfs.transfer.unfinished import abort_expired
@@ -103,6 +104,7 @@ async def _run(config: MountConfig, ready: Callable[[], None], control: Path | N
                 commands = _commands(config, engines, filesystem, session)
                 nursery.start_soon(serve_control, control, commands)
             nursery.start_soon(known.keep_writing)
+            nursery.start_soon(give_back, engines.memory)
             await _serve(session, filesystem, config.mountpoint, ready)
             nursery.cancel_scope.cancel()
 
