@@ -62,7 +62,7 @@ class ServiceConfig:
     sse: str | None = None  # "cos", "kms" or "kms:KEY-ID"
     timeout_s: float = 60.0  # one operation, all its attempts; bodies get time on top
     connect_timeout_s: float = 10.0
-    connections: int = 32  # data requests in flight
+    connections: int = 32  # data requests in flight, and as many small ones
     ca_bundle: Path | None = None
     verify_tls: bool = True
 

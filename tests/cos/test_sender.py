@@ -7,6 +7,7 @@ import trio
 from cosfs.config import ServiceConfig
 from cosfs.cos.credentials import AnonymousCredentials, Credentials
 from cosfs.cos.download import Collected
+from cosfs.cos.exchange import SMALL_SIZE
 from cosfs.cos.model import ByteRange, ETag, Key, ObjectProperties
 from cosfs.cos.retry import MAX_TOLD_S
 from cosfs.cos.sender import METADATA_REQUESTS
@@ -253,18 +254,19 @@ async def test_download_that_gets_another_object_is_refused() -> None:
     assert got.chunks == []
 
 
-async def test_data_and_metadata_have_limits_of_their_own() -> None:
+async def test_parts_small_files_and_metadata_do_not_wait_for_each_other() -> None:
     transport = ScriptedTransport(Reply(wait_s=1, headers={"etag": '"e"'}))
     client = client_of(transport, configured(connections=3))
 
-    async def put() -> None:
-        await client.put_object(KEY, [b"x"], properties=PLAIN)
+    async def put(size: int) -> None:
+        await client.put_object(KEY, [bytes(size)], properties=PLAIN)
 
     async with trio.open_nursery() as nursery:
         for _ in range(10):
-            nursery.start_soon(put)
+            nursery.start_soon(put, SMALL_SIZE + 1)
+            nursery.start_soon(put, SMALL_SIZE)
             nursery.start_soon(client.head_bucket)
-    assert transport.most_at_once == 3 + 10
+    assert transport.most_at_once == 3 + 3 + 10
     transport.most_at_once = 0
     async with trio.open_nursery() as nursery:
         for _ in range(40):
