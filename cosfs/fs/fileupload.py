@@ -9,12 +9,11 @@ from collections.abc import Coroutine
 
 from cosfs.config import TransferConfig
 from cosfs.cos.client import CosClient
-from cosfs.cos.model import MIN_PART_SIZE, StoredObject
+from cosfs.cos.model import StoredObject
 from cosfs.fs.buffer import Buffer
 from cosfs.transfer.journal import UploadJournal
 from cosfs.transfer.memory import MemoryLimiter
 from cosfs.transfer.parts import (
-    PARTS_IN_BUDGET,
     Buffered,
     Piece,
     SendPart,
@@ -75,11 +74,7 @@ class FileUpload:
 
     @property
     def part_size(self) -> int:
-        """The size of the next part: that of an earlier run, as other parts would not match."""
-        size = next_part_size(self._config, self.parts)
-        earlier = self._sizes.get(self.parts + 1, size)
-        largest = max(size, self._config.memory // PARTS_IN_BUDGET)
-        return earlier if MIN_PART_SIZE <= earlier <= largest else size
+        return next_part_size(self._config, self.parts, earlier=self._sizes)
 
     @property
     def is_long(self) -> bool:

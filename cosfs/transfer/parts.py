@@ -4,7 +4,7 @@ A file that is being changed is a sequence of extents, each with a source. A pla
 part whether its bytes are sent or copied inside COS.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Final
@@ -13,7 +13,7 @@ from cosfs.config import TransferConfig
 from cosfs.cos.model import MAX_PART_SIZE, MIN_PART_SIZE, ByteRange
 
 _GROWTH_INTERVAL: Final = 1000  # parts of one size, before the size doubles
-PARTS_IN_BUDGET: Final = 4  # a part grows to this share of the memory at most
+_PARTS_IN_BUDGET: Final = 4  # a part grows to this share of the memory at most
 COPY_PART_SIZE: Final = 1 << 30  # under COS's 5 GiB, so that big copies run in parallel
 
 
@@ -88,10 +88,18 @@ def part_size_for(number: int, *, smallest: int, ceiling: int) -> int:
     return max(smallest, min(smallest << doublings, ceiling, MAX_PART_SIZE))
 
 
-def next_part_size(config: TransferConfig, parts: int) -> int:
-    """The size of the part that follows *parts* others."""
-    ceiling = config.memory // PARTS_IN_BUDGET
-    return part_size_for(parts + 1, smallest=config.part_size, ceiling=ceiling)
+def next_part_size(
+    config: TransferConfig, parts: int, *, earlier: Mapping[int, int] | None = None
+) -> int:
+    """The size of the part that follows *parts* others.
+
+    It is that of an *earlier* run of the same upload, whose parts are not sent again if they are
+    the same, unless it was allowed more memory.
+    """
+    ceiling = config.memory // _PARTS_IN_BUDGET
+    size = part_size_for(parts + 1, smallest=config.part_size, ceiling=ceiling)
+    wanted = size if earlier is None else earlier.get(parts + 1, size)
+    return wanted if MIN_PART_SIZE <= wanted <= max(size, ceiling) else size
 
 
 def plan_parts(pieces: Iterable[Piece], *, part_size: int, last: bool) -> list[PlannedPart]:

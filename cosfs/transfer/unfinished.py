@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -11,7 +11,7 @@ import trio
 
 from cosfs.config import TransferConfig
 from cosfs.cos.client import CosClient
-from cosfs.cos.model import MIN_PART_SIZE, Key, PendingUpload, StoredObject, UploadId
+from cosfs.cos.model import Key, PendingUpload, StoredObject, UploadId
 from cosfs.errors import CosError, FileChanged, NoSuchUpload, UploadConflict
 from cosfs.transfer.journal import JournaledUpload, UploadJournal
 from cosfs.transfer.memory import MemoryLimiter
@@ -149,7 +149,8 @@ class FileFinisher:
             await self._session.abort()
 
     async def _submit_all(self, content: BinaryIO, progress: Callable[[int], None]) -> None:
-        for size in self._part_sizes():
+        while True:
+            size = next_part_size(self._config, self.parts, earlier=self._upload.sizes)
             chunk = await trio.to_thread.run_sync(content.read, size)
             if chunk:
                 await self._memory.acquire(len(chunk))
@@ -157,12 +158,6 @@ class FileFinisher:
                 progress(content.tell())
             if len(chunk) < size or self._session.error is not None:
                 return
-
-    def _part_sizes(self) -> Iterator[int]:
-        while True:
-            size = next_part_size(self._config, self.parts)
-            earlier = self._upload.sizes.get(self.parts + 1, size)
-            yield earlier if earlier >= MIN_PART_SIZE else size
 
 
 def _state(file: Path) -> Sequence[int]:
