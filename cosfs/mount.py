@@ -138,7 +138,7 @@ def _build_engines(
     namespace: Namespace,
     nursery: trio.Nursery,
 ) -> Engines:
-    memory = MemoryLimiter(config.transfer.memory)
+    memory = MemoryLimiter(config.transfer.memory, client.patience)
     return Engines(
         client=client,
         namespace=namespace,

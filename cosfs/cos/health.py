@@ -13,8 +13,9 @@ An error is an answer, also a 5xx: it may be about one key, and it tells itself 
 
 import logging
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
 from typing import Final
@@ -52,13 +53,22 @@ class HealthReport:
     next_try: float | None
 
 
+@dataclass(slots=True, eq=False)
+class _Wait:
+    """*patience_s* None: none at all."""
+
+    patience_s: float | None
+    began: float = field(default_factory=trio.current_time)
+    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
+
+
 class ServiceHealth:
     """Watches the answers of the service at *url*; *now* is the clock of reports."""
 
     def __init__(self, url: str, *, timeout_s: float, now: Callable[[], float]) -> None:
         self.is_away = False
         self.silent_since = -math.inf  # trio's time; while away
-        self.on_change: Callable[[], None] = lambda: None
+        self._waits: set[_Wait] = set()
         self._url = url
         self._now = now
         self._after_s = timeout_s / 2
@@ -88,7 +98,7 @@ class ServiceHealth:
             "service back url=%s away_s=%.0f", self._url, self._answered_at - self.silent_since
         )
         self._since = self._now()
-        self.on_change()
+        self._reconsider()
 
     def unanswered(self, since: float, error: str) -> None:
         """An attempt had no answer; its operation has moved nothing since *since*."""
@@ -105,7 +115,7 @@ class ServiceHealth:
         log.warning(
             "service away url=%s silent_s=%.0f error=%s", self._url, now - silent_since, error
         )
-        self.on_change()
+        self._reconsider()
 
     def probe_s(self) -> float | None:
         """For how long a new call may try whether COS is back; None: another one has just."""
@@ -116,6 +126,25 @@ class ServiceHealth:
         self._next_try = now + self._probe_s + self._pause_s
         return self._probe_s
 
+    @contextmanager
+    def endured(
+        self, patience_s: float | None, *, operation: str, key: str = ""
+    ) -> Iterator[None]:
+        """Around a wait for what only COS can end, such as others' requests.
+
+        Raises ServiceAway when COS has been away for *patience_s* of it; None: as soon as it is.
+        """
+        wait = _Wait(patience_s)
+        wait.scope.deadline = self._end_of(wait)
+        self._waits.add(wait)
+        try:
+            with wait.scope:
+                yield
+        finally:
+            self._waits.remove(wait)
+        if wait.scope.cancelled_caught:
+            raise self.refusal(operation, key)
+
     def refusal(self, operation: str, key: str) -> ServiceAway:
         """What a call is told that is not even tried."""
         return ServiceAway(
@@ -124,6 +153,18 @@ class ServiceHealth:
             operation=operation,
             key=key,
         )
+
+    def _reconsider(self) -> None:
+        """The service has gone or come back."""
+        for wait in self._waits:
+            wait.scope.deadline = self._end_of(wait)
+
+    def _end_of(self, wait: _Wait) -> float:
+        if not self.is_away:
+            return math.inf
+        if wait.patience_s is None:
+            return -math.inf
+        return max(wait.began, self.silent_since) + wait.patience_s
 
     def _clock(self, moment: float) -> float:
         """Unix seconds of one of trio's times."""

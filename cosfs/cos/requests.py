@@ -7,6 +7,7 @@ import base64
 import hashlib
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Self, TypeVar
 
@@ -71,6 +72,13 @@ class BucketRequests:
     def requests_in_flight(self) -> dict[str, int]:
         """How many operations are at work, by kind."""
         return self._sender.in_flight
+
+    def patience(self) -> AbstractContextManager[None]:
+        """Around a wait for memory that others' requests are to free.
+
+        Raises ServiceAway when COS has been away for twice the timeout of it.
+        """
+        return self._sender.patience()
 
     async def aclose(self) -> None:
         """Close the idle connections."""

@@ -7,7 +7,7 @@ its deadline. Knows no operation by name: those are client.py's.
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from functools import lru_cache
 from typing import Final, TypeVar
 
@@ -86,6 +86,10 @@ class Sender:
     def in_flight(self) -> dict[str, int]:
         """How many operations each lane has at work; others may wait for a place."""
         return self._turns.taken
+
+    def patience(self) -> AbstractContextManager[None]:
+        """Around a wait for memory that others' requests are to free. Raises ServiceAway."""
+        return self.health.endured(2 * self._timeout_s, operation="waiting for memory")
 
     async def aclose(self) -> None:
         await self._transport.aclose()

@@ -7,7 +7,7 @@ wait for their turn, for as long as they would try.
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from math import inf
 
 import trio
@@ -24,22 +24,12 @@ class Turn:
     probe_s: float | None = None
 
 
-@dataclass(slots=True, eq=False)
-class _Waiter:
-    request: Request
-    queued: float
-    patience_s: float
-    scope: trio.CancelScope = field(default_factory=trio.CancelScope)
-
-
 class Turns:
     """Hands out places in lanes; lanes never wait for each other."""
 
     def __init__(self, health: ServiceHealth, limits: Mapping[Lane, int]) -> None:
         self._health = health
         self._limiters = {lane: trio.CapacityLimiter(limit) for lane, limit in limits.items()}
-        self._waiting: set[_Waiter] = set()
-        health.on_change = self._reconsider
 
     @property
     def taken(self) -> dict[str, int]:
@@ -55,7 +45,9 @@ class Turns:
         try:
             limiter.acquire_nowait()
         except trio.WouldBlock:
-            await self._wait(limiter, _Waiter(request, queued, patience_s))
+            patience = patience_s if request.is_patient else None
+            with self._health.endured(patience, operation=request.operation, key=request.key):
+                await limiter.acquire()
         try:
             # Where nothing is answered, waiting and trying are the same to whoever called.
             began = queued if self._health.is_away else trio.current_time()
@@ -70,29 +62,6 @@ class Turns:
         if probe_s is None:
             raise self._health.refusal(request.operation, request.key)
         return probe_s
-
-    async def _wait(self, limiter: trio.CapacityLimiter, waiter: _Waiter) -> None:
-        waiter.scope.deadline = self._end_of(waiter)
-        self._waiting.add(waiter)
-        try:
-            with waiter.scope:
-                await limiter.acquire()
-        finally:
-            self._waiting.remove(waiter)
-        if waiter.scope.cancelled_caught:
-            raise self._health.refusal(waiter.request.operation, waiter.request.key)
-
-    def _reconsider(self) -> None:
-        """The service has gone or come back."""
-        for waiter in self._waiting:
-            waiter.scope.deadline = self._end_of(waiter)
-
-    def _end_of(self, waiter: _Waiter) -> float:
-        if not self._health.is_away:
-            return inf
-        if not waiter.request.is_patient:
-            return -inf
-        return max(waiter.queued, self._silent_since()) + waiter.patience_s
 
     def _silent_since(self) -> float:
         return self._health.silent_since if self._health.is_away else -inf

@@ -22,6 +22,7 @@ from cosfs.errors import (
     FileTooLarge,
     NotFound,
     PreconditionFailed,
+    ServiceAway,
     StaleFile,
 )
 from cosfs.fs.content import FileContent
@@ -184,7 +185,7 @@ class OpenFile:
             raise FileTooLarge(f"{self.node.name!r}: COS holds {MAX_OBJECT_SIZE} bytes an object")
         memory = self._engines.memory
         if not memory.try_acquire(len(data)):
-            await memory.acquire(len(data))
+            await self._wait_for_memory(len(data))
         unused = len(data)
         try:
             await self._take_turn()
@@ -198,6 +199,15 @@ class OpenFile:
         finally:
             if unused:
                 memory.release(unused)
+
+    async def _wait_for_memory(self, size: int) -> None:
+        self._raise_error()
+        try:
+            await self._engines.memory.acquire(size)
+        except ServiceAway as error:
+            # Without these bytes the file is no whole: its close must not store the others.
+            self._store.give_up(error)
+            raise
 
     async def truncate(self, size: int) -> None:
         """Cut or extend the file to *size* bytes."""

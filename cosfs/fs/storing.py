@@ -157,6 +157,10 @@ class FileStore:
             await client.delete_object(made.key)
         return replace(_info(target, stored, made.size), crc64=made.crc64)
 
+    def give_up(self, error: Exception) -> None:
+        """Store nothing of the content any more, because of *error*."""
+        self._error = error
+
     async def end_upload(self) -> None:
         """Abort the upload, if one runs."""
         if self._upload is not None:

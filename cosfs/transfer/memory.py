@@ -6,10 +6,13 @@ Knows neither files nor COS: those who hold bytes register how they can let go o
 
 from collections import deque
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import Final
 
 import trio
+
+Patience = Callable[[], AbstractContextManager[None]]
 
 _KEPT_SHARE: Final = 8
 _LEAST_SHARE: Final = 4  # of the limit is for content, whatever is reserved
@@ -30,8 +33,10 @@ class MemoryLimiter:
     budget by one write or block, never stuck.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, patience: Patience = nullcontext) -> None:
+        """*patience* ends waits that have become vain, by its own error."""
         self.limit = limit
+        self._patience = patience
         self.used = 0
         self.leaving = 0
         self._kept = 0
@@ -91,15 +96,19 @@ class MemoryLimiter:
         self._serve()
 
     async def acquire(self, size: int) -> None:
-        """Wait until *size* bytes fit the budget, in order of arrival. Cancel to give up."""
+        """Wait until *size* bytes fit the budget, in order of arrival. Cancel to give up.
+
+        Raises what the limiter's patience raises.
+        """
         if self.try_acquire(size):
             return
         waiter = _Waiter(size)
         self._waiters.append(waiter)
         self._serve()
         try:
-            await waiter.granted.wait()
-        except trio.Cancelled:
+            with self._patience():
+                await waiter.granted.wait()
+        except BaseException:
             self._abandon(waiter)
             raise
 

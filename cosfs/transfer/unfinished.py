@@ -110,7 +110,7 @@ class FileFinisher:
         self._config = config
         self._journal = journal
         self._upload = upload
-        self._memory = MemoryLimiter(config.memory)
+        self._memory = MemoryLimiter(config.memory, client.patience)
         self._session = UploadSession(
             client,
             self._memory,

@@ -9,8 +9,8 @@ from trio.testing import wait_all_tasks_blocked
 from cosfs.config import TransferConfig
 from cosfs.emulator.api import Api
 from cosfs.emulator.faults import Fault
-from cosfs.errors import AccessDenied
-from tests.support.engines import MIB, Files, asked, opened_files, some_bytes
+from cosfs.errors import AccessDenied, CosfsError
+from tests.support.engines import MIB, Files, asked, keys, opened_files, some_bytes
 from tests.support.jumping import run_jumping
 
 pytestmark = pytest.mark.trio(run=run_jumping)
@@ -147,3 +147,41 @@ async def test_many_readers_download_nothing_twice(api: Api) -> None:
         assert sum(record.bytes_out for record in api.requests.records("GetObject")) == 48 * MIB
         for handle in handles:
             await files.close(handle)
+
+
+async def write_until_refused(files: Files, name: str, refused: list[float]) -> None:
+    """Write without end; how long the call took that failed, and what its close stores."""
+    handle = files.create(name)
+    offset = 0
+    while True:
+        began = trio.current_time()
+        try:
+            await files.fs.write(handle, offset, bytes(MIB))
+        except CosfsError:
+            refused.append(trio.current_time() - began)
+            break
+        offset += MIB
+    with pytest.raises(CosfsError):
+        await files.close(handle)
+
+
+@pytest.mark.parametrize("fault", [Fault(stall=0), Fault(reset=True)], ids=["hole", "refused"])
+async def test_many_writers_are_told_within_twice_the_timeout_that_cos_is_away(
+    files: Files, fault: Fault
+) -> None:
+    """However many there are: they wait for each other's memory, and not one after the other."""
+    files.api.faults.set([fault])
+    refused: list[float] = []
+    async with trio.open_nursery() as nursery:
+        for number in range(40):
+            nursery.start_soon(write_until_refused, files, f"f{number}", refused)
+
+    assert len(refused) == 40
+    assert max(refused) <= 2 * 60 + 1
+    assert files.memory.used == 0
+    files.api.faults.set([])
+    assert keys(files) == []
+    handle = files.create("next")
+    await files.fs.write(handle, 0, b"works")
+    await files.close(handle)
+    assert files.stored("next") == b"works"

@@ -169,7 +169,7 @@ async def opened_files(
             config=AttributeConfig(),
             copy=partial(copy_object, client, journal),
         )
-        memory = MemoryLimiter(config.memory)
+        memory = MemoryLimiter(config.memory, client.patience)
         engines = Engines(
             client=client,
             namespace=namespace,
