@@ -50,7 +50,7 @@ def locate(path: Path, table: str | None = None) -> tuple[Path, Path]:
         place /= waiting.pop()
         if place in ours:
             return place, Path(*reversed(waiting))
-        if links < _MOST_LINKS and place.is_symlink():
+        if links < _MOST_LINKS and os.path.islink(place):  # False where it cannot be seen
             links += 1
             target = place.parent / place.readlink()
             waiting += Path(os.path.abspath(target)).parts[:0:-1]

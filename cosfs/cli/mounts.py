@@ -4,15 +4,15 @@ umount(2) returns while the mount's process still uploads. The file names that p
 ``cosfs umount`` can wait for its end, and keeps what went wrong at the end.
 """
 
+import fcntl
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from stat import S_ISDIR
-from tempfile import gettempdir
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,14 +26,15 @@ class MountRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Records:
-    """The records of one user's mounts, in the first of *places*; older ones may be in others."""
+    """The records of one user's mounts, in *directory*."""
 
     uid: int
-    places: Sequence[Path]
+    directory: Path
 
     def start(self, mountpoint: Path) -> None:
         """Say that this process serves *mountpoint*. Raises OSError."""
         pid = os.getpid()
+        self._keep_from_cleaning()
         self._write(mountpoint, MountRecord(pid=pid, started=_start_time(pid) or 0))
 
     def socket(self, mountpoint: Path) -> Path:
@@ -45,9 +46,8 @@ class Records:
 
     def sockets(self) -> Iterator[Path]:
         """Every control socket, of mounts that have died as well."""
-        for directory in self.places:
-            if self._belongs_to_user(directory):
-                yield from sorted(directory.glob("*.socket"))
+        if self._belongs_to_user():
+            yield from sorted(self.directory.glob("*.socket"))
 
     def find_socket(self, mountpoint: Path) -> Path | None:
         """The control socket of the mount's process, if it has one."""
@@ -70,29 +70,39 @@ class Records:
 
     def find(self, mountpoint: Path) -> MountRecord | None:
         """What the mount's process wrote, if it did."""
-        for file in self._files(mountpoint):
-            try:
-                values = json.loads(file.read_text())
-                return MountRecord(
-                    pid=int(values["pid"]), started=int(values["started"]), error=values["error"]
-                )
-            except (OSError, ValueError, TypeError, KeyError):
-                continue
-        return None
+        if not self._belongs_to_user():
+            return None
+        try:
+            values = json.loads((self.directory / _file_name(mountpoint)).read_text())
+            return MountRecord(
+                pid=int(values["pid"]), started=int(values["started"]), error=values["error"]
+            )
+        except (OSError, ValueError, TypeError, KeyError):
+            return None
 
     def forget(self, mountpoint: Path) -> None:
         """Remove the record, and the sockets of processes that are gone."""
-        for file in self._files(mountpoint):
-            for left in (file, *_dead_sockets(file)):
-                with suppress(OSError):
-                    left.unlink(missing_ok=True)
+        if not self._belongs_to_user():
+            return
+        file = self.directory / _file_name(mountpoint)
+        for left in (file, *_dead_sockets(file)):
+            with suppress(OSError):
+                left.unlink(missing_ok=True)
 
     def _own_directory(self) -> Path:
-        directory = self.places[0]
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if not self._belongs_to_user(directory):
-            raise PermissionError(f"{directory} belongs to somebody else")
-        return directory
+        self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not self._belongs_to_user():
+            raise PermissionError(f"{self.directory} belongs to somebody else")
+        return self.directory
+
+    def _keep_from_cleaning(self) -> None:
+        """Lock the directory for as long as this process lives. Raises OSError.
+
+        systemd-tmpfiles removes from /tmp what nobody touched for days, but nothing that is below
+        a directory with a lock.
+        """
+        directory = os.open(self._own_directory(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        fcntl.flock(directory, fcntl.LOCK_SH)
 
     def _write(self, mountpoint: Path, record: MountRecord) -> None:
         file = self._own_directory() / _file_name(mountpoint)
@@ -100,31 +110,23 @@ class Records:
         temporary.write_text(json.dumps(asdict(record)))
         temporary.replace(file)
 
-    def _files(self, mountpoint: Path) -> Iterator[Path]:
-        for directory in self.places:
-            if self._belongs_to_user(directory):
-                yield directory / _file_name(mountpoint)
-
-    def _belongs_to_user(self, directory: Path) -> bool:
+    def _belongs_to_user(self) -> bool:
         """Anybody may make a directory in /tmp: what others could write is not believed."""
         try:
-            status = directory.lstat()
+            status = self.directory.lstat()
         except OSError:
             return False
         return S_ISDIR(status.st_mode) and status.st_uid == self.uid and not status.st_mode & 0o022
 
 
 def records_of(uid: int) -> Records:
-    """Where *uid*'s mounts keep their records."""
-    if uid == 0:
-        return Records(uid=uid, places=[Path("/run/cosfs")])
-    places = []
-    runtime = os.environ.get("XDG_RUNTIME_DIR")
-    if uid == os.getuid() and runtime:
-        places.append(Path(runtime, "cosfs"))
-    if Path(f"/run/user/{uid}").is_dir():
-        places.append(Path(f"/run/user/{uid}/cosfs"))
-    return Records(uid=uid, places=[*places, Path(gettempdir(), f"cosfs-{uid}")])
+    """Where *uid*'s mounts keep their records: the same place for whoever asks.
+
+    Not in $XDG_RUNTIME_DIR, nor in $TMPDIR: programs started otherwise see others, root does not
+    know them, and /run/user/UID is removed when its user logs out, while mounts go on.
+    """
+    place = "/run/cosfs" if uid == 0 else f"/tmp/cosfs-{uid}"  # noqa: S108  believed if it is ours
+    return Records(uid=uid, directory=Path(place))
 
 
 def is_running(record: MountRecord) -> bool:

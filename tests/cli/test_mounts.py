@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from cosfs.cli.mounts import MountRecord, Records, is_running
+from cosfs.cli.mounts import MountRecord, Records, is_running, records_of
 from cosfs.mounttable import find_mount, locate, resolve
 
 MOUNTPOINT = Path("/mnt/x")
@@ -21,7 +21,7 @@ TABLE = """\
 
 @pytest.fixture
 def records(tmp_path: Path) -> Records:
-    return Records(uid=os.getuid(), places=[tmp_path / "records"])
+    return Records(uid=os.getuid(), directory=tmp_path / "records")
 
 
 def test_table_names_type_and_user() -> None:
@@ -104,6 +104,32 @@ def test_symlink_in_a_mount_is_not_followed(tmp_path: Path) -> None:
     assert located == (tmp_path / "mount", Path("link/a"))
 
 
+def test_path_below_a_directory_that_cannot_be_asked_is_located_as_a_whole(
+    tmp_path: Path,
+) -> None:
+    deeper = tmp_path / ("x" * 300) / "f"  # a name too long, as root may enter everything
+
+    assert locate(deeper, table_with(tmp_path / "mount")) == (deeper, Path())
+
+
+def test_records_are_in_one_place_whatever_the_environment(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    before = records_of(1000)
+    for name in ("XDG_RUNTIME_DIR", "TMPDIR"):
+        monkeypatch.setenv(name, "/elsewhere")
+
+    assert records_of(1000) == before
+
+
+def test_directory_of_records_is_kept_from_cleaning(records: Records) -> None:
+    """By a lock, as tmpfiles.d(5) has it: another process cannot take its own."""
+    records.start(MOUNTPOINT)
+
+    words = ["flock", "--nonblock", str(records.directory), "true"]
+    assert subprocess.run(words, check=False, timeout=20).returncode == 1
+
+
 def test_socket_is_found_while_its_mount_has_a_record(records: Records) -> None:
     place = records.socket(MOUNTPOINT)
     place.touch()
@@ -154,7 +180,7 @@ def test_end_of_a_mount_that_never_was_leaves_another_s_record(
 ) -> None:
     script = (
         "import os, sys; from pathlib import Path; from cosfs.cli.mounts import Records;"
-        "Records(uid=os.getuid(), places=[Path(sys.argv[1])]).start(Path(sys.argv[2]))"
+        "Records(uid=os.getuid(), directory=Path(sys.argv[1])).start(Path(sys.argv[2]))"
     )
     words = [sys.executable, "-c", script, str(tmp_path / "records"), str(MOUNTPOINT)]
     subprocess.run(words, check=True, timeout=20)
@@ -177,7 +203,7 @@ def test_later_process_with_the_same_number_is_another() -> None:
 
 def test_record_that_others_may_write_is_not_believed(records: Records) -> None:
     records.start(MOUNTPOINT)
-    records.places[0].chmod(0o777)
+    records.directory.chmod(0o777)
 
     assert records.find(MOUNTPOINT) is None
 
@@ -185,6 +211,6 @@ def test_record_that_others_may_write_is_not_believed(records: Records) -> None:
 @pytest.mark.parametrize("text", ["", "{}", "[]", '{"pid": "x", "started": 1, "error": null}'])
 def test_record_that_makes_no_sense_is_none(records: Records, text: str) -> None:
     records.start(MOUNTPOINT)
-    next(records.places[0].iterdir()).write_text(text)
+    next(records.directory.iterdir()).write_text(text)
 
     assert records.find(MOUNTPOINT) is None

@@ -45,7 +45,7 @@ def mount_environment(emulator_url: str | None = None, **more: str) -> dict[str,
     environment = {
         name: value
         for name, value in os.environ.items()
-        if not name.startswith(("COS", "TENCENTCLOUD", "XDG_RUNTIME"))
+        if not name.startswith(("COS", "TENCENTCLOUD"))
     }
     environment |= {"COS_SECRET_ID": SECRET_ID, "COS_SECRET_KEY": SECRET_KEY}
     environment["COSFS_STATE_DIR"] = str(STATE_DIRECTORY)
