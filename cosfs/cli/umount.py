@@ -68,18 +68,14 @@ def run(arguments: argparse.Namespace) -> int:
         complaint = detach(mountpoint, lazy=arguments.lazy or is_dead)
         if complaint is not None:
             return _fail(FAILED, _explain(mountpoint, complaint))
-    if arguments.lazy or record is None:
+    if arguments.lazy:
         return 0
+    if record is None:
+        return _tell_nothing_known(mountpoint, records)
     drain = Drain(mountpoint, record, records)
     with open_display(str(mountpoint), quiet=arguments.quiet) as display:
         ended = drain.wait(display, timeout_s=timeout_s)
-    if not ended:
-        return _fail(
-            TIMED_OUT,
-            f"{mountpoint} is unmounted, but {drain.what_is_left} after {timeout_s:g} s; "
-            f"wait on with: cosfs umount {mountpoint}",
-        )
-    return _tell_end(mountpoint, record, records)
+    return _tell_end(mountpoint, record, records) if ended else drain.tell_rest(timeout_s)
 
 
 def _explain(mountpoint: Path, complaint: str) -> str:
@@ -89,6 +85,14 @@ def _explain(mountpoint: Path, complaint: str) -> str:
             f"detach it with: cosfs umount --lazy {mountpoint}"
         )
     return f"{mountpoint} is not unmounted: {complaint}"
+
+
+def _tell_nothing_known(mountpoint: Path, records: Records) -> int:
+    return _fail(
+        FAILED,
+        f"{mountpoint} is unmounted, but its process left no word in {records.directory}: "
+        "whether everything is stored is not known here; its log tells what is not",
+    )
 
 
 def _tell_end(mountpoint: Path, record: MountRecord, records: Records) -> int:
@@ -109,11 +113,17 @@ class Drain:
         self._records = records
         self._latest: Answer | None = None
 
-    @property
-    def what_is_left(self) -> str:
-        process = f"process {self._record.pid} is not done"
+    def tell_rest(self, waited_s: float) -> int:
+        """Say what the process has not done after *waited_s*. Returns the exit code."""
+        left = f"process {self._record.pid} is not done"
         names = [] if self._latest is None else names_in(self._latest["dirty"])
-        return f"{process} with {some_of(names)}" if names else process
+        if names:
+            left += f" with {some_of(names)}"
+        return _fail(
+            TIMED_OUT,
+            f"{self._mountpoint} is unmounted, but {left} after {waited_s:g} s; "
+            f"wait on with: cosfs umount {self._mountpoint}",
+        )
 
     def wait(self, display: Display, *, timeout_s: float) -> bool:
         """Whether the process ended in time. *display* is told how far it is."""

@@ -99,6 +99,22 @@ def test_umount_waits_for_what_is_uploaded(emulator: EmulatorProcess, mountpoint
     assert [(each["key"], each["status"]) for each in puts] == [("late", 200)]
 
 
+def test_umount_says_when_it_cannot_know_how_a_mount_ends(
+    emulator: EmulatorProcess, mountpoint: Path
+) -> None:
+    mount(emulator, mountpoint)
+    record = RECORDS.find(mountpoint)
+    assert record is not None
+    RECORDS.forget(mountpoint)
+
+    done = umount(mountpoint)
+    eventually(lambda: not is_running(record))
+
+    assert done.code == 1
+    assert "is unmounted, but its process left no word" in done.complaint
+    assert find_mount(mountpoint) is None
+
+
 def test_umount_gives_up_when_its_time_is_over(
     emulator: EmulatorProcess, mountpoint: Path
 ) -> None:
