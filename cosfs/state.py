@@ -39,7 +39,9 @@ def _usual_directory(environ: Mapping[str, str], uid: int) -> Path:
     if uid == 0:
         return SYSTEM_DIRECTORY
     home = Path(environ.get("HOME") or f"/var/tmp/cosfs-{uid}")  # noqa: S108  made private below
-    return Path(environ.get("XDG_STATE_HOME") or home / ".local/state") / "cosfs"
+    chosen = Path(environ.get("XDG_STATE_HOME", ""))
+    # XDG Base Directory Specification: a path that is not absolute is to be ignored.
+    return (chosen if chosen.is_absolute() else home / ".local/state") / "cosfs"
 
 
 def _make_private(directory: Path) -> None:

@@ -57,9 +57,18 @@ def find_place(path: Path) -> Place | None:
 
 def ask(place: Place, command: str, **arguments: str) -> Answer:
     """One question to the mount at *place*. Raises NotAnswered."""
+    if os.getuid() not in (0, place.uid):
+        raise NotAnswered(f"only root and who mounted it (uid {place.uid}) may ask its process")
+    record = place.records.find(place.mountpoint)
+    if record is not None and not is_running(record):
+        raise NotAnswered(
+            f"its process was killed; clear it with: cosfs umount {place.mountpoint}"
+        )
     found = place.records.find_socket(place.mountpoint)
     if found is None:
-        raise NotAnswered("its process is gone, or cannot be asked by this user")
+        raise NotAnswered(
+            f"its process left no word where it can be asked ({place.records.directory})"
+        )
     with conversation(found, place.uid) as question:
         return question(command, **arguments)
 

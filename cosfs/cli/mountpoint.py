@@ -10,7 +10,7 @@ import subprocess
 import sys
 from contextlib import suppress
 from pathlib import Path
-from stat import S_ISDIR
+from stat import S_ISDIR, S_ISVTX
 from typing import Final
 
 from cosfs.cli.mounts import is_running, records_of
@@ -41,7 +41,10 @@ def prepare(config: MountConfig, *, device: Path = FUSE_DEVICE) -> None:
 
 
 def detach(mountpoint: Path, *, lazy: bool) -> str | None:
-    """Unmount; returns the unmounting program's own complaint, None when it succeeded."""
+    """Unmount; returns why it failed, None when it succeeded."""
+    mounted = find_mount(mountpoint)
+    if mounted is not None and os.geteuid() not in (0, mounted.uid):
+        return f"only root and who mounted it (uid {mounted.uid}) may do that"
     program = shutil.which("fusermount3")
     if program is not None:
         command = [program, "-u", *(["-z"] if lazy else []), "--", str(mountpoint)]
@@ -65,8 +68,9 @@ def _check_fuse(config: MountConfig, device: Path) -> None:
         return
     if shutil.which("fusermount3") is None:
         raise FuseMissing("fusermount3 is missing; install the package fuse3")
-    if {"allow_other", "allow_root"} & set(config.fuse_options) and not _users_may_allow_other():
-        raise MountDenied("allow_other needs the line user_allow_other in /etc/fuse.conf")
+    for option in {"allow_other", "allow_root"} & set(config.fuse_options):
+        if not _users_may_allow_other():
+            raise MountDenied(f"{option} needs the line user_allow_other in /etc/fuse.conf")
 
 
 def _users_may_allow_other() -> bool:
@@ -80,21 +84,34 @@ def _users_may_allow_other() -> bool:
 def _check_directory(mountpoint: Path, *, nonempty: bool) -> None:
     if _is_dead(mountpoint):
         _clear_dead_mount(mountpoint)
-    if not S_ISDIR(_mode_of(mountpoint)):
-        raise ConfigError(f"mountpoint {mountpoint} is not a directory")
     mounted = find_mount(mountpoint)
     if mounted is not None and mounted.fuse_type == FUSE_TYPE:
         raise _already_mounted(mountpoint)
-    if os.geteuid() != 0 and not os.access(mountpoint, os.W_OK):
-        raise MountDenied(f"mountpoint {mountpoint} is not writable for this user")
+    status = _status_of(mountpoint)
+    if not S_ISDIR(status.st_mode):
+        raise ConfigError(f"mountpoint {mountpoint} is not a directory")
+    if os.geteuid() != 0:
+        _check_rights(mountpoint, status)
     with suppress(PermissionError), os.scandir(mountpoint) as entries:
         if not nonempty and next(entries, None) is not None:
             raise ConfigError(f"mountpoint {mountpoint} is not empty; empty it or add -o nonempty")
 
 
-def _mode_of(mountpoint: Path) -> int:
+def _check_rights(mountpoint: Path, status: os.stat_result) -> None:
+    """What fusermount3 asks of a mountpoint, told with the next step. Raises MountDenied."""
+    if status.st_mode & S_ISVTX and status.st_uid != os.geteuid():
+        raise MountDenied(
+            f"mountpoint {mountpoint} belongs to all users; make a directory in it and mount there"
+        )
+    if not os.access(mountpoint, os.W_OK):
+        raise MountDenied(
+            f"mountpoint {mountpoint} is not writable for this user; take a directory that is"
+        )
+
+
+def _status_of(mountpoint: Path) -> os.stat_result:
     try:
-        return mountpoint.stat().st_mode
+        return mountpoint.stat()
     except FileNotFoundError as error:
         raise ConfigError(
             f"mountpoint {mountpoint} does not exist; mkdir -p {mountpoint}"

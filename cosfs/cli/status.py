@@ -12,6 +12,7 @@ from typing import Final
 from cosfs.cli.asking import (
     Answer,
     NotAnswered,
+    Place,
     ask,
     conversation,
     find_place,
@@ -52,10 +53,7 @@ def run(arguments: argparse.Namespace) -> int:
                 f"cosfs: {printable(arguments.mountpoint)} is in no cosfs mount", file=sys.stderr
             )
             return NOT_MOUNTED
-        try:
-            found = [ask(place, "status")]
-        except NotAnswered as error:
-            found = [{"mountpoint": str(place.mountpoint), "problem": str(error)}]
+        found = [_answer_of(place)]
     if arguments.json:
         print(json.dumps(found, indent=2))
     elif not found:
@@ -80,7 +78,15 @@ def _all() -> Iterator[Answer]:
     for mounted in mounts():
         path = str(mounted.mountpoint)
         if mounted.fuse_type == FUSE_TYPE and mounted.uid == uid and path not in told:
-            yield {"mountpoint": path, "problem": "its process does not answer"}
+            yield _answer_of(Place(mountpoint=mounted.mountpoint, path="", uid=uid))
+
+
+def _answer_of(place: Place) -> Answer:
+    """What its process says, or why it says nothing."""
+    try:
+        return ask(place, "status")
+    except NotAnswered as error:
+        return {"mountpoint": str(place.mountpoint), "problem": str(error)}
 
 
 def _words(mount: Answer) -> Iterator[str]:

@@ -127,7 +127,7 @@ def find_credentials(
     if environ.get(_FILE_VARIABLE):
         return FileCredentials(Path(environ[_FILE_VARIABLE]), bucket)
     for candidate in _usual_files(environ):
-        if candidate.is_file():
+        if os.path.isfile(candidate):  # no error where HOME is another user's
             return FileCredentials(candidate, bucket)
     raise ConfigError(
         "no credentials: set COS_SECRET_ID and COS_SECRET_KEY, or write <secret id>:<secret key> "
@@ -196,12 +196,16 @@ def _check_private(path: Path) -> None:
         mode = path.stat().st_mode
     except OSError as error:
         raise ConfigError(f"credentials file {path}: {error.strerror}") from error
+    if stat.S_ISDIR(mode):
+        raise ConfigError(f"credentials file {path}: is a directory")
+    if not os.access(path, os.R_OK):
+        raise ConfigError(
+            f"credentials file {path}: not readable by this user; name another as credentials_file"
+        )
     # C++ cosfs lets the system-wide file be read by a group that may mount.
     allowed = stat.S_IRGRP if path == _SYSTEM_FILE else 0
     if mode & (stat.S_IRWXG | stat.S_IRWXO) & ~allowed:
         raise ConfigError(f"credentials file {path}: others can read it; chmod 600 {path}")
-    if not os.access(path, os.R_OK):
-        raise ConfigError(f"credentials file {path}: not readable by this user")
 
 
 def _from_assignments(lines: list[str], names: tuple[str, str, str]) -> Credentials | None:

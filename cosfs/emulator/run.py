@@ -128,7 +128,11 @@ def _line_writer(settings: Settings, stack: ExitStack) -> Callable[[str], None] 
 async def _serve_until_signal(
     api: Api, settings: Settings, tls: ssl.SSLContext | None, ready: Callable[[str], None]
 ) -> None:
-    listeners = await listen(settings.host, settings.port)
+    try:
+        listeners = await listen(settings.host, settings.port)
+    except OSError as error:
+        place = f"{settings.host}:{settings.port}"
+        raise OSError(f"cannot listen on {place}: {error.strerror}") from error
     scheme = "http" if tls is None else "https"
     with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
         async with trio.open_nursery() as nursery:

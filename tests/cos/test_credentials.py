@@ -65,6 +65,11 @@ def test_read_credentials_error_never_shows_a_secret(tmp_path: Path) -> None:
     assert "hush" not in str(caught.value)
 
 
+def test_read_credentials_refuses_a_directory(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is a directory"):
+        read_credentials(tmp_path, BUCKET)
+
+
 @pytest.mark.parametrize("mode", [0o644, 0o640, 0o602, 0o610])
 def test_read_credentials_refuses_a_file_that_others_reach(tmp_path: Path, mode: int) -> None:
     path = private_file(tmp_path / "passwd", "id:key\n")

@@ -254,3 +254,21 @@ def test_second_emulator_on_a_directory_is_refused(tmp_path: Path) -> None:
 
     assert done.returncode == 1
     assert "locked" in done.stderr
+
+
+def test_port_that_is_taken_is_named() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        done = subprocess.run(
+            [sys.executable, "-m", "cosfs.cli.emulator", "--memory", "--port", port],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+
+    assert done.returncode == 1
+    expected = f"cosfs emulator: cannot listen on 127.0.0.1:{port}: Address already in use"
+    assert done.stderr.splitlines()[-1] == expected
