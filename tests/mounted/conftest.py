@@ -50,6 +50,21 @@ def emulator() -> Iterator[EmulatorProcess]:
         yield emulator
 
 
+@pytest.fixture
+def own_emulator() -> Iterator[EmulatorProcess]:
+    """Of one test alone, which may stop it, kill it, or leave requests that it still works on."""
+    with emulator_process() as emulator:
+        yield emulator
+
+
+@pytest.fixture
+def clean_emulator(emulator: EmulatorProcess, sdk: Sdk) -> None:
+    """The module's, as it was when it started: for tests that name what it holds and was asked."""
+    emulator.set_faults("")
+    sdk.remove_all()
+    emulator.forget_requests()
+
+
 @pytest.fixture(scope="module")
 def sdk(emulator: EmulatorProcess) -> Sdk:
     return Sdk(emulator.port)

@@ -16,23 +16,18 @@ from tests.support.emulated import (
     SECRET_ID,
     SECRET_KEY,
     EmulatorProcess,
-    emulator_process,
 )
 from tests.support.mounted import Mounted, mounted
 
 MIB = 1 << 20
 DENIED = "operation=PutObject status=403 code=AccessDenied"
-
-
-@pytest.fixture
-def emulator() -> Iterator[EmulatorProcess]:
-    with emulator_process() as emulator:
-        yield emulator
+OPTIONS = ["--part-size", "1M", "--timeout", "2s"]
+pytestmark = pytest.mark.usefixtures("clean_emulator")
 
 
 @pytest.fixture
 def mount(emulator: EmulatorProcess) -> Iterator[Mounted]:
-    with mounted(emulator, options=["--part-size", "1M", "--timeout", "2s"]) as mount:
+    with mounted(emulator, options=OPTIONS) as mount:
         yield mount
 
 
@@ -133,29 +128,29 @@ def test_why_and_status_do_not_hang_with_the_mount(mount: Mounted) -> None:
     assert "does not answer" in told[1].output
 
 
-def test_status_and_why_work_while_the_server_is_away(
-    emulator: EmulatorProcess, mount: Mounted
-) -> None:
-    emulator.process.kill()
-    emulator.process.wait(timeout=10)
-    with pytest.raises(OSError, match=r"timed out|Input/output"):
-        (mount.path / "f").write_text("x")
+def test_status_and_why_work_while_the_server_is_away(own_emulator: EmulatorProcess) -> None:
+    with mounted(own_emulator, options=OPTIONS) as mount:
+        own_emulator.process.kill()
+        own_emulator.process.wait(timeout=10)
+        with pytest.raises(OSError, match=r"timed out|Input/output"):
+            (mount.path / "f").write_text("x")
 
-    told = why(mount.path / "f")
-    health = status(mount)["health"]
+        told = why(mount.path / "f")
+        answer = status(mount)
+        shown = cosfs("status", str(mount.path)).output
 
     assert told.code == 0
     assert "to do:    check the network" in told.output
-    assert status(mount)["failed_calls"]
-    assert isinstance(health, dict)
-    assert (health["state"], health["url"]) == ("away", emulator.url)
-    assert " has not answered for 0 min " in cosfs("status", str(mount.path)).output
+    assert answer["failed_calls"]
+    assert isinstance(answer["health"], dict)
+    assert (answer["health"]["state"], answer["health"]["url"]) == ("away", own_emulator.url)
+    assert " has not answered for 0 min " in shown
 
 
-def test_status_tells_what_a_mount_is_doing(emulator: EmulatorProcess) -> None:
-    emulator.set_faults("operation=UploadPart nth=2 delay=60")
+def test_status_tells_what_a_mount_is_doing(own_emulator: EmulatorProcess) -> None:
+    own_emulator.set_faults("operation=UploadPart nth=2 delay=60")
     with (
-        mounted(emulator, options=["--part-size", "1M"]) as mount,
+        mounted(own_emulator, options=["--part-size", "1M"]) as mount,
         open_file(mount.path / "big", "x" * 1024, times=4096),
     ):
         eventually(lambda: stored_of(mount, "big") == 3 * MIB)

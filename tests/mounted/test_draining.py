@@ -14,7 +14,7 @@ from cosfs.mounttable import find_mount
 from tests.mounted.programs import attempt, eventually
 from tests.mounted.writers import open_file
 from tests.support.commands import Finished, cosfs
-from tests.support.emulated import EmulatorProcess, emulator_process
+from tests.support.emulated import EmulatorProcess
 from tests.support.mounted import COSFS, Mounted, mounted
 from tests.support.sdk import Sdk
 
@@ -23,10 +23,7 @@ MANY_PARTS = 5 << 10  # KiB, with parts of 1 MiB
 PARTS = ["--part-size", "1M"]
 
 
-@pytest.fixture
-def emulator() -> Iterator[EmulatorProcess]:
-    with emulator_process() as emulator:
-        yield emulator
+pytestmark = pytest.mark.usefixtures("clean_emulator")
 
 
 @pytest.fixture
@@ -119,19 +116,18 @@ def test_close_under_way_at_a_signal_is_finished(
 
 
 def test_second_signal_does_not_wait_for_a_close_under_way(
-    emulator: EmulatorProcess, mount: Mounted
+    own_emulator: EmulatorProcess,
 ) -> None:
-    emulator.set_faults("operation=PutObject delay=60")
-    with open_file(mount.path / "f", KIB) as writer:
+    own_emulator.set_faults("operation=PutObject delay=60")
+    with mounted(own_emulator) as mount, open_file(mount.path / "f", KIB) as writer:
         writer.start_closing()
-        eventually(lambda: is_asked(emulator, "PutObject"))
+        eventually(lambda: is_asked(own_emulator, "PutObject"))
         mount.process.send_signal(signal.SIGTERM)
         time.sleep(0.5)
         assert mount.process.poll() is None
         mount.process.send_signal(signal.SIGTERM)
         assert mount.process.wait(timeout=10) == 8
-
-    assert "which are lost: 'f'" in mount.log.read_text()
+        assert "which are lost: 'f'" in mount.log.read_text()
 
 
 def test_writer_that_waits_for_memory_does_not_keep_the_mount_from_ending(
@@ -169,16 +165,16 @@ def test_lazily_detached_files_are_stored_while_they_are_written_on(
 
 
 def test_server_that_is_away_at_the_end_costs_a_bounded_time_and_is_told(
-    emulator: EmulatorProcess,
+    own_emulator: EmulatorProcess,
 ) -> None:
     with (
-        mounted(emulator, options=["--timeout", "3s", *PARTS]) as mount,
+        mounted(own_emulator, options=["--timeout", "3s", *PARTS]) as mount,
         open_file(mount.path / "small", KIB),
         open_file(mount.path / "large", KIB, times=MANY_PARTS),
     ):
         (mount.path / "changed").write_text("content")
-        emulator.process.kill()
-        emulator.process.wait(timeout=10)
+        own_emulator.process.kill()
+        own_emulator.process.wait(timeout=10)
         (mount.path / "changed").chmod(0o600)
         mount.process.send_signal(signal.SIGTERM)
 
@@ -232,13 +228,13 @@ def test_umount_shows_a_bar_in_a_terminal(emulator: EmulatorProcess, mount: Moun
 
 
 def test_umount_names_what_is_not_stored_in_time(
-    emulator: EmulatorProcess, mount: Mounted
+    own_emulator: EmulatorProcess,
 ) -> None:
-    emulator.set_faults("operation=PutObject delay=20")
-    with open_file(mount.path / "slow", KIB):
+    own_emulator.set_faults("operation=PutObject delay=20")
+    with mounted(own_emulator) as mount, open_file(mount.path / "slow", KIB):
         detach_lazily(mount)
         done = umount(mount, "--timeout", "1s")
-        emulator.process.kill()
+        own_emulator.process.kill()
         mount.process.kill()
 
     assert done.code == 3

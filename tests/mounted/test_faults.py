@@ -6,17 +6,11 @@ from pathlib import Path
 import pytest
 
 from tests.mounted.programs import attempt, content, digest, digests, eventually, run, shell
-from tests.support.emulated import EmulatorProcess, emulator_process
+from tests.support.emulated import EmulatorProcess
 from tests.support.mounted import Mounted, mounted
 from tests.support.sdk import Sdk
 
 MIB = 1 << 20
-
-
-@pytest.fixture
-def emulator() -> Iterator[EmulatorProcess]:
-    with emulator_process() as emulator:
-        yield emulator
 
 
 # Not that of Initiate: nothing tells whose upload it was that is begun again then.
@@ -37,8 +31,8 @@ LOST_INITIATE = "operation=InitiateMultipartUpload every=2 lose"
 
 
 @pytest.fixture
-def mount(emulator: EmulatorProcess) -> Iterator[Mounted]:
-    with mounted(emulator, options=["--part-size", "1M"]) as mount:
+def mount(own_emulator: EmulatorProcess) -> Iterator[Mounted]:
+    with mounted(own_emulator, options=["--part-size", "1M"]) as mount:
         yield mount
 
 
@@ -55,7 +49,7 @@ def mount(emulator: EmulatorProcess) -> Iterator[Mounted]:
     ids=["503", "connections", "corrupt", "complete", "copy", "initiate"],
 )
 def test_copies_are_right_whatever_fails(
-    emulator: EmulatorProcess, mount: Mounted, tmp_path: Path, rules: str
+    own_emulator: EmulatorProcess, mount: Mounted, tmp_path: Path, rules: str
 ) -> None:
     source = tmp_path / "source"
     source.mkdir()
@@ -63,7 +57,7 @@ def test_copies_are_right_whatever_fails(
         (source / f"small{number}").write_bytes(content(number * 1000, seed=number))
     for number in range(3):
         (source / f"large{number}").write_bytes(content(12 * MIB + number, seed=number))
-    emulator.set_faults(rules)
+    own_emulator.set_faults(rules)
 
     run("cp", "-r", source, mount.path / "copy")
     shell("mv copy moved; sed -i 's/x/y/' moved/small3; cat moved/* | wc -c", mount.path)
@@ -71,25 +65,25 @@ def test_copies_are_right_whatever_fails(
 
     expected = {name: found for name, found in digests(source).items() if name != "small3"}
     here = digests(mount.path / "moved")
-    emulator.set_faults("")
+    own_emulator.set_faults("")
     lines = (source / "small3").read_bytes().split(b"\n")
     expected["small3"] = digest(b"\n".join(line.replace(b"x", b"y", 1) for line in lines))
     assert here == expected
-    assert Sdk(emulator.port).digests("moved/") == expected
-    with mounted(emulator) as fresh:
+    assert Sdk(own_emulator.port).digests("moved/") == expected
+    with mounted(own_emulator) as fresh:
         assert digests(fresh.path / "moved") == expected
-    orphans = Sdk(emulator.port).uploads()
+    orphans = Sdk(own_emulator.port).uploads()
     assert orphans == [] or rules == LOST_INITIATE
 
 
 @pytest.mark.parametrize("size", [100, 20 * MIB])
 def test_cp_says_permission_denied_when_cos_does(
-    emulator: EmulatorProcess, mount: Mounted, tmp_path: Path, size: int
+    own_emulator: EmulatorProcess, mount: Mounted, tmp_path: Path, size: int
 ) -> None:
     (tmp_path / "source").write_bytes(content(size))
-    sdk = Sdk(emulator.port)
+    sdk = Sdk(own_emulator.port)
     sdk.put("f", b"old")
-    emulator.set_faults(
+    own_emulator.set_faults(
         "operation=UploadPart status=403 code=AccessDenied\n"
         "operation=PutObject status=403 code=AccessDenied"
     )
@@ -103,18 +97,18 @@ def test_cp_says_permission_denied_when_cos_does(
     assert sdk.keys() == ["f"]
     assert sdk.get("f") == b"old"
     eventually(lambda: sdk.uploads() == [])
-    emulator.set_faults("")
+    own_emulator.set_faults("")
     assert (mount.path / "f").read_bytes() == b"old"
     run("cp", tmp_path / "source", mount.path / "g")
     assert sdk.get("g") == content(size)
 
 
 def test_a_failing_completion_fails_close_and_keeps_the_old_object(
-    emulator: EmulatorProcess, mount: Mounted
+    own_emulator: EmulatorProcess, mount: Mounted
 ) -> None:
-    sdk = Sdk(emulator.port)
+    sdk = Sdk(own_emulator.port)
     sdk.put("f", b"old")
-    emulator.set_faults("operation=CompleteMultipartUpload status=400 code=InvalidPart")
+    own_emulator.set_faults("operation=CompleteMultipartUpload status=400 code=InvalidPart")
 
     file = (mount.path / "f").open("wb")
     file.write(content(20 * MIB))
@@ -126,10 +120,10 @@ def test_a_failing_completion_fails_close_and_keeps_the_old_object(
 
 
 def test_a_bucket_without_rights_reads_as_permission_denied(
-    emulator: EmulatorProcess, mount: Mounted
+    own_emulator: EmulatorProcess, mount: Mounted
 ) -> None:
-    Sdk(emulator.port).put("f", b"secret")
-    emulator.set_faults("operation=GetObject status=403 code=AccessDenied")
+    Sdk(own_emulator.port).put("f", b"secret")
+    own_emulator.set_faults("operation=GetObject status=403 code=AccessDenied")
 
     done = attempt("cat", mount.path / "f")
 
@@ -137,9 +131,9 @@ def test_a_bucket_without_rights_reads_as_permission_denied(
 
 
 def test_an_object_replaced_while_it_is_read_is_stale(
-    emulator: EmulatorProcess, mount: Mounted
+    own_emulator: EmulatorProcess, mount: Mounted
 ) -> None:
-    sdk = Sdk(emulator.port)
+    sdk = Sdk(own_emulator.port)
     sdk.put("f", content(80 * MIB))
 
     with (mount.path / "f").open("rb") as file:

@@ -16,17 +16,11 @@ from cosfs.mounttable import find_mount
 from tests.mounted.programs import eventually
 from tests.mounted.writers import open_file
 from tests.support.commands import Finished, cosfs
-from tests.support.emulated import BUCKET, EmulatorProcess, emulator_process
+from tests.support.emulated import BUCKET, EmulatorProcess
 from tests.support.mounted import mount_environment, mounted
 
 RECORDS = records_of(os.getuid())
-
-
-@pytest.fixture
-def emulator() -> Iterator[EmulatorProcess]:
-    """Of each test its own: these tests break it."""
-    with emulator_process() as emulator:
-        yield emulator
+pytestmark = pytest.mark.usefixtures("clean_emulator")
 
 
 @pytest.fixture
@@ -172,20 +166,22 @@ def test_mount_clears_the_dead_end_of_a_killed_one(
 
 
 def test_process_killed_while_it_stores_leaves_nothing_in_the_way(
-    emulator: EmulatorProcess, mountpoint: Path
+    own_emulator: EmulatorProcess, mountpoint: Path
 ) -> None:
     """As systemd does when TimeoutStopSec is over."""
-    mount(emulator, mountpoint)
-    emulator.set_faults("operation=PutObject delay=60")
+    mount(own_emulator, mountpoint)
+    own_emulator.set_faults("operation=PutObject delay=60")
     with open_file(mountpoint / "open", "data"):
         record = RECORDS.find(mountpoint)
         assert record is not None
         os.kill(record.pid, signal.SIGTERM)
-        eventually(lambda: any(each["operation"] == "PutObject" for each in emulator.requests()))
+        eventually(
+            lambda: any(each["operation"] == "PutObject" for each in own_emulator.requests())
+        )
         kill_mount(mountpoint)
-        emulator.set_faults("")
+        own_emulator.set_faults("")
 
-        again = mount(emulator, mountpoint)
+        again = mount(own_emulator, mountpoint)
 
     assert again.code == 0
     assert os.listdir(mountpoint) == []
@@ -293,11 +289,13 @@ def test_signal_stores_what_is_open_and_unmounts(
     assert [(each["key"], each["bytes_in"]) for each in puts] == [("open", 4)]
 
 
-def test_second_signal_does_not_wait_for_uploads(emulator: EmulatorProcess) -> None:
-    emulator.set_faults("operation=PutObject delay=60")
-    with mounted(emulator) as mount, open_file(mount.path / "open", "data"):
+def test_second_signal_does_not_wait_for_uploads(own_emulator: EmulatorProcess) -> None:
+    own_emulator.set_faults("operation=PutObject delay=60")
+    with mounted(own_emulator) as mount, open_file(mount.path / "open", "data"):
         mount.process.send_signal(signal.SIGTERM)
-        eventually(lambda: any(each["operation"] == "PutObject" for each in emulator.requests()))
+        eventually(
+            lambda: any(each["operation"] == "PutObject" for each in own_emulator.requests())
+        )
         mount.process.send_signal(signal.SIGTERM)
 
         assert mount.process.wait(timeout=20) == 8

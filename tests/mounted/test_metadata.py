@@ -4,14 +4,13 @@ import os
 import stat
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.mounted.programs import attempt, eventually, run, shell
 from tests.support.commands import cosfs
-from tests.support.emulated import EmulatorProcess, emulator_process
+from tests.support.emulated import EmulatorProcess
 from tests.support.mounted import mounted
 from tests.support.sdk import Sdk
 
@@ -20,15 +19,8 @@ FOR_EVER = ("--metadata-ttl", "indefinite", "--negative-ttl", "indefinite")
 
 
 @pytest.fixture
-def emulator() -> Iterator[EmulatorProcess]:
-    """One for each test: its bucket is looked at as a whole."""
-    with emulator_process() as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def sdk(emulator: EmulatorProcess) -> Sdk:
-    return Sdk(emulator.port)
+def sdk(own_emulator: EmulatorProcess) -> Sdk:
+    return Sdk(own_emulator.port)
 
 
 def operations(emulator: EmulatorProcess) -> Counter[str]:
@@ -41,16 +33,16 @@ def fill(sdk: Sdk, count: int, prefix: str = "") -> None:
 
 
 def test_ls_after_a_restart_costs_its_listing(
-    emulator: EmulatorProcess, sdk: Sdk, tmp_path: Path
+    own_emulator: EmulatorProcess, sdk: Sdk, tmp_path: Path
 ) -> None:
     fill(sdk, 50)
     time.sleep(2.1)  # what is younger may change without a trace in a listing
     shown = []
     for _ in range(2):
-        with mounted(emulator, options=["--state-dir", str(tmp_path)]) as mount:
-            emulator.forget_requests()
+        with mounted(own_emulator, options=["--state-dir", str(tmp_path)]) as mount:
+            own_emulator.forget_requests()
             shown.append(run("ls", "-l", cwd=mount.path))
-            asked = operations(emulator)
+            asked = operations(own_emulator)
             mount.unmount()
 
     assert shown[0] == shown[1]
@@ -59,37 +51,37 @@ def test_ls_after_a_restart_costs_its_listing(
 
 
 def test_attributes_are_known_after_a_kill(
-    emulator: EmulatorProcess, sdk: Sdk, tmp_path: Path
+    own_emulator: EmulatorProcess, sdk: Sdk, tmp_path: Path
 ) -> None:
     fill(sdk, 50)
     time.sleep(2.1)
-    with mounted(emulator, options=["--state-dir", str(tmp_path)]) as mount:
+    with mounted(own_emulator, options=["--state-dir", str(tmp_path)]) as mount:
         run("ls", "-l", cwd=mount.path)
         time.sleep(3)  # rows are written a second after they came
         mount.process.kill()
         mount.process.wait()
-    with mounted(emulator, options=["--state-dir", str(tmp_path)]) as mount:
-        emulator.forget_requests()
+    with mounted(own_emulator, options=["--state-dir", str(tmp_path)]) as mount:
+        own_emulator.forget_requests()
         run("ls", "-l", cwd=mount.path)
 
-        assert operations(emulator) == {"GetBucket": 1}
+        assert operations(own_emulator) == {"GetBucket": 1}
 
 
 def test_a_mount_without_a_state_directory_works(
-    emulator: EmulatorProcess, sdk: Sdk, tmp_path: Path
+    own_emulator: EmulatorProcess, sdk: Sdk, tmp_path: Path
 ) -> None:
     fill(sdk, 3)
     (tmp_path / "file").write_bytes(b"")
 
-    with mounted(emulator, options=["--state-dir", str(tmp_path / "file" / "below")]) as mount:
+    with mounted(own_emulator, options=["--state-dir", str(tmp_path / "file" / "below")]) as mount:
         assert "-rw------- " in run("ls", "-l", cwd=mount.path)
 
 
 def test_what_is_trusted_for_ever_is_asked_for_after_refresh(
-    emulator: EmulatorProcess, sdk: Sdk
+    own_emulator: EmulatorProcess, sdk: Sdk
 ) -> None:
     fill(sdk, 1, "d/")
-    with mounted(emulator, options=FOR_EVER) as mount:
+    with mounted(own_emulator, options=FOR_EVER) as mount:
         directory = mount.path / "d"
         assert (os.listdir(directory), (directory / "f000").stat().st_size) == (["f000"], 1)
         assert not (directory / "new").exists()
@@ -107,9 +99,9 @@ def test_what_is_trusted_for_ever_is_asked_for_after_refresh(
         assert (directory / "f000").read_bytes() == b"longer"
 
 
-def test_refresh_of_one_name_leaves_the_others(emulator: EmulatorProcess, sdk: Sdk) -> None:
+def test_refresh_of_one_name_leaves_the_others(own_emulator: EmulatorProcess, sdk: Sdk) -> None:
     fill(sdk, 2, "d/")
-    with mounted(emulator, options=FOR_EVER) as mount:
+    with mounted(own_emulator, options=FOR_EVER) as mount:
         a, b = mount.path / "d" / "f000", mount.path / "d" / "f001"
         assert [a.stat().st_size, b.stat().st_size] == [1, 1]
         for name in ("f000", "f001"):
@@ -121,8 +113,8 @@ def test_refresh_of_one_name_leaves_the_others(emulator: EmulatorProcess, sdk: S
         assert b.stat().st_size == 1
 
 
-def test_refresh_finds_a_name_that_was_missing(emulator: EmulatorProcess, sdk: Sdk) -> None:
-    with mounted(emulator, options=FOR_EVER) as mount:
+def test_refresh_finds_a_name_that_was_missing(own_emulator: EmulatorProcess, sdk: Sdk) -> None:
+    with mounted(own_emulator, options=FOR_EVER) as mount:
         new = mount.path / "new"
         assert not new.exists()
         sdk.put("new", b"new")
@@ -138,15 +130,15 @@ def test_refresh_outside_of_a_mount_says_so(tmp_path: Path) -> None:
     assert (done.code, "is in no cosfs mount" in done.complaint) == (4, True)
 
 
-def test_missing_names_are_answered_by_the_kernel(emulator: EmulatorProcess) -> None:
+def test_missing_names_are_answered_by_the_kernel(own_emulator: EmulatorProcess) -> None:
     """Until somebody makes them here; the mount is not asked, so it may even be stopped."""
-    with mounted(emulator, options=FOR_EVER) as mount:
+    with mounted(own_emulator, options=FOR_EVER) as mount:
         new = mount.path / "new"
         assert not new.exists()
-        emulator.forget_requests()
+        own_emulator.forget_requests()
 
         assert not any(new.exists() for _ in range(20))
-        assert operations(emulator) == {}
+        assert operations(own_emulator) == {}
         new.write_text("made")
         assert new.read_text() == "made"
         new.unlink()
@@ -154,10 +146,10 @@ def test_missing_names_are_answered_by_the_kernel(emulator: EmulatorProcess) -> 
 
 
 def test_a_listed_name_is_found_although_it_was_missing(
-    emulator: EmulatorProcess, sdk: Sdk
+    own_emulator: EmulatorProcess, sdk: Sdk
 ) -> None:
     options = ["--metadata-ttl", "minimal", "--negative-ttl", "indefinite"]
-    with mounted(emulator, options=options) as mount:
+    with mounted(own_emulator, options=options) as mount:
         sdk.put("d/old", b"x")
         new = mount.path / "d" / "new"
         assert not new.exists()
@@ -170,9 +162,9 @@ def test_a_listed_name_is_found_although_it_was_missing(
         assert new.read_text() == "new"
 
 
-def test_minimal_trust_sees_every_change(emulator: EmulatorProcess, sdk: Sdk) -> None:
+def test_minimal_trust_sees_every_change(own_emulator: EmulatorProcess, sdk: Sdk) -> None:
     sdk.put("f", b"1")
-    with mounted(emulator, options=["--metadata-ttl", "minimal"]) as mount:
+    with mounted(own_emulator, options=["--metadata-ttl", "minimal"]) as mount:
         for size in range(1, 5):
             sdk.put("f", b"x" * size)
             time.sleep(0.15)
@@ -181,15 +173,15 @@ def test_minimal_trust_sees_every_change(emulator: EmulatorProcess, sdk: Sdk) ->
 
 
 def test_listings_alone_tell_the_attributes_when_nobody_needs_more(
-    emulator: EmulatorProcess, sdk: Sdk
+    own_emulator: EmulatorProcess, sdk: Sdk
 ) -> None:
     fill(sdk, 30)
     sdk.put("link", b"f000", metadata={"x-cos-meta-mode": "41471"})
-    with mounted(emulator, options=["--stat", "list"]) as mount:
-        emulator.forget_requests()
+    with mounted(own_emulator, options=["--stat", "list"]) as mount:
+        own_emulator.forget_requests()
         shown = run("ls", "-l", cwd=mount.path)
 
-        assert operations(emulator) == {"GetBucket": 1}
+        assert operations(own_emulator) == {"GetBucket": 1}
         assert shown.count("-rw-r--r-- ") == 31
         assert (mount.path / "link").read_bytes() == b"f000"
         made = attempt("ln", "-s", "f000", "other", cwd=mount.path)
@@ -197,11 +189,11 @@ def test_listings_alone_tell_the_attributes_when_nobody_needs_more(
 
 
 def test_files_that_only_a_listing_has_shown_keep_what_is_stored_with_them(
-    emulator: EmulatorProcess, sdk: Sdk
+    own_emulator: EmulatorProcess, sdk: Sdk
 ) -> None:
     """They are changed, renamed and removed as any other."""
     fill(sdk, 6)
-    with mounted(emulator, options=["--stat", "list"]) as mount:
+    with mounted(own_emulator, options=["--stat", "list"]) as mount:
         run("ls", "-l", cwd=mount.path)
         script = "echo y >> f000; mv f001 g; chmod 640 f002; rm f003; truncate -s 5 f004; sync ."
         shell(script, mount.path)
@@ -216,12 +208,15 @@ def test_files_that_only_a_listing_has_shown_keep_what_is_stored_with_them(
 
 
 def test_two_mounts_see_each_others_changes_when_the_readme_says(
-    emulator: EmulatorProcess, sdk: Sdk
+    own_emulator: EmulatorProcess, sdk: Sdk
 ) -> None:
     """New names after a fifth of the time to live, changes after all of it, content at open."""
     sdk.put("f", b"1", metadata=OLD)
     sdk.put("gone", b"1", metadata=OLD)
-    with mounted(emulator, options=["--metadata-ttl", "5s"]) as one, mounted(emulator) as other:
+    with (
+        mounted(own_emulator, options=["--metadata-ttl", "5s"]) as one,
+        mounted(own_emulator) as other,
+    ):
         here = one.path
         assert (here / "f").stat().st_size == (here / "gone").stat().st_size == 1
         began = time.monotonic()
@@ -235,19 +230,19 @@ def test_two_mounts_see_each_others_changes_when_the_readme_says(
 
 
 def test_a_directory_of_many_names_is_shown_while_it_is_listed(
-    emulator: EmulatorProcess,
+    own_emulator: EmulatorProcess,
 ) -> None:
-    with mounted(emulator, options=["--metadata-ttl", "60s"]) as mount:
+    with mounted(own_emulator, options=["--metadata-ttl", "60s"]) as mount:
         directory = mount.path / "d"
         directory.mkdir()
         shell("for i in $(seq 1000 3499); do echo d/$i; done | xargs -P4 -n50 touch", mount.path)
-    with mounted(emulator) as mount:
-        emulator.set_faults("operation=GetBucket nth=4 delay=10")
+    with mounted(own_emulator) as mount:
+        own_emulator.set_faults("operation=GetBucket nth=4 delay=10")
         began = time.monotonic()
         with os.scandir(mount.path / "d") as entries:
             first = [next(entries).name for _ in range(500)]
             took_s = time.monotonic() - began
-        emulator.set_faults("")
+        own_emulator.set_faults("")
 
         assert first == [str(number) for number in range(1000, 1500)]
         assert took_s < 5
@@ -256,9 +251,9 @@ def test_a_directory_of_many_names_is_shown_while_it_is_listed(
 
 
 def test_a_directory_is_read_whole_while_its_names_are_removed(
-    emulator: EmulatorProcess, sdk: Sdk
+    own_emulator: EmulatorProcess, sdk: Sdk
 ) -> None:
-    with mounted(emulator) as mount:
+    with mounted(own_emulator) as mount:
         (mount.path / "d").mkdir()
         shell("for i in $(seq 1000 2499); do echo d/$i; done | xargs -P4 -n50 touch", mount.path)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.mounted.programs import attempt, content, digest, eventually, run
-from tests.support.emulated import EmulatorProcess, emulator_process
+from tests.support.emulated import EmulatorProcess
 from tests.support.mounted import Mounted, mounted
 from tests.support.sdk import Sdk
 
@@ -24,15 +24,9 @@ SLACK_S = 1.5  # a busy machine, and the programs themselves
 
 
 @pytest.fixture
-def emulator() -> Iterator[EmulatorProcess]:
-    with emulator_process() as emulator:
-        yield emulator
-
-
-@pytest.fixture
-def mount(emulator: EmulatorProcess) -> Iterator[Mounted]:
+def mount(own_emulator: EmulatorProcess) -> Iterator[Mounted]:
     options = ["--part-size", "1M", "--timeout", str(TIMEOUT_S), "--metadata-ttl", "0"]
-    with mounted(emulator, options=options) as mount:
+    with mounted(own_emulator, options=options) as mount:
         yield mount
 
 
@@ -67,13 +61,13 @@ COMMANDS = {
 
 
 def test_every_call_ends_in_time_and_then_fails_fast(
-    emulator: EmulatorProcess, mount: Mounted
+    own_emulator: EmulatorProcess, mount: Mounted
 ) -> None:
-    sdk = Sdk(emulator.port)
+    sdk = Sdk(own_emulator.port)
     sdk.put("f", b"old")
     sdk.put("d/f", b"old")
     commands = [text.replace("{}", str(mount.path)) for text in COMMANDS.values()]
-    with away(emulator):
+    with away(own_emulator):
         took_s = [seconds("bash", "-c", command) for command in commands]
         began = time.monotonic()
         run("df", mount.path)
@@ -89,14 +83,14 @@ def test_every_call_ends_in_time_and_then_fails_fast(
     mount.unmount()
 
 
-def test_close_ends_in_time_and_says_so(emulator: EmulatorProcess, mount: Mounted) -> None:
-    sdk = Sdk(emulator.port)
+def test_close_ends_in_time_and_says_so(own_emulator: EmulatorProcess, mount: Mounted) -> None:
+    sdk = Sdk(own_emulator.port)
     sdk.put("f", b"old")
     small, large = (mount.path / "f").open("wb"), (mount.path / "g").open("wb")
     small.write(b"new")
     large.write(content(4 * MIB))
     began = time.monotonic()
-    with away(emulator):
+    with away(own_emulator):
         for file in (small, large):
             with pytest.raises(OSError, match="timed out"):
                 file.close()
@@ -110,29 +104,29 @@ def test_close_ends_in_time_and_says_so(emulator: EmulatorProcess, mount: Mounte
 
 
 def test_copy_outlives_an_outage_as_long_as_the_timeout(
-    emulator: EmulatorProcess, mount: Mounted, tmp_path: Path
+    own_emulator: EmulatorProcess, mount: Mounted, tmp_path: Path
 ) -> None:
     source = tmp_path / "source"
     source.write_bytes(content(40 * MIB))
-    emulator.set_faults("operation=UploadPart delay=0.1")
+    own_emulator.set_faults("operation=UploadPart delay=0.1")
     copy = subprocess.Popen(["cp", source, mount.path / "f"])
-    eventually(lambda: len(emulator.requests()) > 12)
+    eventually(lambda: len(own_emulator.requests()) > 12)
 
-    with away(emulator):
+    with away(own_emulator):
         time.sleep(TIMEOUT_S)
 
     assert copy.wait(timeout=60) == 0
-    assert Sdk(emulator.port).digests("f") == {"": digest(source.read_bytes())}
+    assert Sdk(own_emulator.port).digests("f") == {"": digest(source.read_bytes())}
 
 
 def test_reader_outlives_an_outage_as_long_as_the_timeout(
-    emulator: EmulatorProcess, mount: Mounted
+    own_emulator: EmulatorProcess, mount: Mounted
 ) -> None:
-    Sdk(emulator.port).put("f", content(40 * MIB))
+    Sdk(own_emulator.port).put("f", content(40 * MIB))
     with (mount.path / "f").open("rb", buffering=0) as file:
         read = [file.read(MIB)]
-        resumed = threading.Timer(TIMEOUT_S, emulator.process.send_signal, [signal.SIGCONT])
-        emulator.process.send_signal(signal.SIGSTOP)
+        resumed = threading.Timer(TIMEOUT_S, own_emulator.process.send_signal, [signal.SIGCONT])
+        own_emulator.process.send_signal(signal.SIGSTOP)
         resumed.start()
         try:
             while chunk := file.read(MIB):
@@ -144,11 +138,11 @@ def test_reader_outlives_an_outage_as_long_as_the_timeout(
 
 
 def test_unmounting_ends_in_time_and_names_what_is_lost(
-    emulator: EmulatorProcess, mount: Mounted
+    own_emulator: EmulatorProcess, mount: Mounted
 ) -> None:
     file = (mount.path / "f").open("wb")
     file.write(content(3 * MIB))
-    with away(emulator):
+    with away(own_emulator):
         mount.process.terminate()
         began = time.monotonic()
         code = mount.process.wait(timeout=30)

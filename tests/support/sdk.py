@@ -35,6 +35,13 @@ class Sdk:
     def head(self, key: str) -> dict[str, str]:
         return dict(self._client.head_object(BUCKET, key))
 
+    def remove_all(self) -> None:
+        """Every object and every upload."""
+        for key in self.keys():
+            self._client.delete_object(BUCKET, key)
+        for upload in self._client.list_multipart_uploads(BUCKET).get("Upload", []):
+            self._client.abort_multipart_upload(BUCKET, upload["Key"], upload["UploadId"])
+
     def keys(self, prefix: str = "") -> list[str]:
         """Every key under *prefix*, in the order of the bucket."""
         return [item["Key"] for item in self._pages(prefix)]
