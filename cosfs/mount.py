@@ -98,7 +98,9 @@ async def _run(config: MountConfig, ready: Callable[[], None], control: Path | N
             namespace.ask_ahead(nursery)
             await namespace.load_root()
             engines = _build_engines(config, client, journal, namespace, nursery)
-            filesystem = Filesystem(engines, still_held=session.still_held)
+            filesystem = Filesystem(
+                engines, still_held=session.still_held, invalidate=session.invalidate
+            )
             nursery.start_soon(_expire_uploads, config, client, journal)
             if control is not None:
                 commands = _commands(config, engines, filesystem, session)
@@ -269,7 +271,9 @@ def _interrupted(filesystem: Filesystem) -> str:
     shown = ", ".join(repr(path) for path in paths[:3])
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
     lost = f", which are lost: {shown}{more}" if paths else ""
-    return f"ended before its uploads were finished{lost}"
+    removals = filesystem.namespace.removals.count
+    left = f"; COS may still have {removals} removed files" if removals else ""
+    return f"ended before its uploads were finished{lost}{left}"
 
 
 async def _obey_signals(

@@ -56,6 +56,7 @@ _CATCH_ALL: Final = (
     "fs/openfiles.py",
     "fs/lateattributes.py",
     "namespace/parallel.py",
+    "namespace/removals.py",
     "transfer/blocks.py",
     "transfer/upload.py",
 )

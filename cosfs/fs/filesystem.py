@@ -32,6 +32,7 @@ from cosfs.fs.troubles import path_of
 from cosfs.namespace.attributes import AttributeChange, Attributes, without_privileges
 from cosfs.namespace.directories import DirectoryEntry
 from cosfs.namespace.inodes import Node
+from cosfs.namespace.removals import Failures
 from cosfs.transfer.prefetch import Prefetcher
 from cosfs.transfer.version import BLOCK_SIZE
 
@@ -45,15 +46,21 @@ PATH_MAX: Final = 4096  # Linux: the longest target of a symlink
 StillHeld = Callable[[int, int], bool]
 """Whether a thread (pid) holds another descriptor of an inode besides the one it is closing."""
 
+Invalidate = Callable[[Sequence[Node]], None]
+"""Have the kernel forget what it knows of nodes, and that names are not there in them."""
+
 
 class Filesystem:
     """The files of one mount: open files by node, handles by number."""
 
-    def __init__(self, engines: Engines, *, still_held: StillHeld) -> None:
+    def __init__(
+        self, engines: Engines, *, still_held: StillHeld, invalidate: Invalidate = lambda _: None
+    ) -> None:
         self.namespace = engines.namespace
         self.files = OpenFiles(engines)
         self._engines = engines
         self._still_held = still_held
+        self._invalidate = invalidate
         self._handles: dict[int, FileHandle] = {}
         self._directories: dict[int, DirectoryHandle] = {}
         self._numbers = itertools.count(1)
@@ -67,6 +74,7 @@ class Filesystem:
             self.files.attributes_lost,
             engines.nursery,
         )
+        self.namespace.removals.collect(engines.nursery, self._not_removed)
 
     def node(self, inode: int) -> Node:
         return self.namespace.inodes.get(inode)
@@ -237,9 +245,15 @@ class Filesystem:
         await self.files.commit(handle.file)
         await self._store_attributes(handle.file.node)
 
-    async def fsync_directory(self) -> None:
-        """Store all attributes that were collected; everything else is stored already."""
-        for error in await self._late.store_all():
+    async def fsync_directory(self, directory: Node) -> None:
+        """Store all attributes that were collected, and delete what was removed in *directory*.
+
+        Everything else is stored already.
+        """
+        errors = await self._late.store_all()
+        if not directory.unlinked:
+            await self.namespace.removals.finished(self.namespace.key_of(directory))
+        for error in errors:
             raise error
 
     async def release(self, handle: FileHandle) -> None:
@@ -371,12 +385,24 @@ class Filesystem:
                 file.outlived()
 
     async def close(self) -> None:
-        """Commit everything that is still dirty.
+        """Commit everything that is still dirty, and delete what was removed.
 
-        Raises FilesLost for what could not be stored, now or after the last close of a file.
+        Raises FilesLost for what could not be, now or after the last close of a file.
         """
         await self._late.store_all()
+        await self.namespace.removals.settled("")
+        for key, error in self.namespace.removals.take_failures().items():
+            self.files.removal_lost(self.namespace.path_of(key), error)
         await self.files.finish()
+
+    def _not_removed(self, failures: Failures) -> None:
+        """COS still has these objects, whose names were removed: they are there again."""
+        nodes: list[Node] = []
+        for key, error in failures.items():
+            path = self.namespace.path_of(key)
+            self.files.troubles.note(path, "unlink", error)
+            nodes += self.refresh(path.split("/"))
+        self._invalidate(list(dict.fromkeys(nodes)))
 
     def _open(self, node: Node, *, writable: bool, pid: int, uid: int) -> FileHandle:
         file = self.files.hold(node)

@@ -105,6 +105,10 @@ class OpenFiles:
         """What was collected for *node* could not be stored, and no call can tell."""
         self._note_loss(node, "storing attributes", error)
 
+    def removal_lost(self, path: str, error: Exception) -> None:
+        """COS still has the object of a name that was removed, and no call has told."""
+        self._lost[path] = f"not removed: {reason_of(error)}"
+
     def forget_loss(self, node: Node) -> None:
         """What was lost of *node* is of no interest any more: stored anew, or removed."""
         self._lost.pop(path_of(node), None)

@@ -139,6 +139,9 @@ class FileStore:
         After a failed PUT the content is as it was. What a failed upload has sent cannot be sent
         again: *error* says so from then on.
         """
+        if not self._node.unlinked:
+            namespace = self._engines.namespace
+            await namespace.removals.settled(namespace.key_of(self._node))
         if self._upload is None and content.size <= self.part_size:
             return await self._put(content)
         return await self._complete(content)

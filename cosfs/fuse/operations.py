@@ -58,8 +58,13 @@ _NAME_MAX: Final = 255  # bytes in a name, as on other Linux filesystems
 _OF_NAMES: Final = frozenset(
     ("lookup", "symlink", "mknod", "mkdir", "unlink", "rmdir", "rename", "create")
 )
-_OF_HANDLES: Final = frozenset(("read", "write", "flush", "fsync", "readdir"))
-_CALLS: Final = {"flush": "close", "lookup": "stat", "getattr": "stat"}  # as programs know them
+_OF_HANDLES: Final = frozenset(("read", "write", "flush", "fsync", "readdir", "fsyncdir"))
+_CALLS: Final = {  # as programs know them
+    "flush": "close",
+    "fsyncdir": "fsync",
+    "lookup": "stat",
+    "getattr": "stat",
+}
 
 
 class Operations(pyfuse3.Operations):
@@ -334,7 +339,7 @@ class Operations(pyfuse3.Operations):
 
     @handler
     async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:  # noqa: FBT001 - pyfuse3's
-        await self._fs.fsync_directory()
+        await self._fs.fsync_directory(self._fs.directory(fh).directory)
 
     @handler
     async def statfs(self, ctx: RequestContext) -> StatvfsData:

@@ -188,6 +188,7 @@ class ListingCache:
             MAX_DIRECTORIES, LISTING_LAG_S, timer=trio.current_time
         )  # own ones, which a listing may not show yet
         self._changes: dict[str, dict[str, Change]] = {}
+        self._leaving: set[Key] = set()  # removed here, and not deleted on COS yet
         self._expiring: deque[tuple[Change, str, str]] = deque()
         self._sequence = 0
         self._requests: list[float] = []  # start times of the requests under way
@@ -345,6 +346,30 @@ class ListingCache:
         self._markers.pop(f"{prefix}{name}/", None)
         self._record(prefix, name, None, etag)
 
+    def leaving(self, key: Key) -> None:
+        """The object of a name that is removed here will be deleted on COS later.
+
+        Until ``left`` or ``stayed`` listings that show it lag behind, however long that takes.
+        """
+        self._leaving.add(key)
+
+    def left(self, key: Key) -> None:
+        """The object is deleted by now; a listing may show it for a while."""
+        change = self._end_of_leaving(key)
+        if change is not None:
+            self._record(*split_key(key), None, change.removed)
+
+    def stayed(self, key: Key) -> None:
+        """The object could not be deleted: what shows it is right."""
+        prefix, name = split_key(key)
+        if self._end_of_leaving(key) is not None:
+            self._forget_change(prefix, name)
+        self.drop(prefix, below=False)
+
+    def is_leaving(self, prefix: str, name: str) -> bool:
+        """Whether COS shows an object under a name that is removed here."""
+        return bool(self._leaving) and prefix + name in self._leaving
+
     def drop(self, prefix: str, *, below: bool = True) -> None:
         """Forget the listings of a directory and all *below* it; own changes stay known."""
         for known in {*self._listings, *self._pages} if below else {prefix}:
@@ -371,6 +396,13 @@ class ListingCache:
             self._keep_pages(prefix, pages)
         self._forget_old_changes()
 
+    def _end_of_leaving(self, key: Key) -> Change | None:
+        """The removal, unless something was stored under the name since."""
+        self._leaving.discard(key)
+        prefix, name = split_key(key)
+        change = self._changes.get(prefix, {}).get(name)
+        return change if change is not None and change.entry is None else None
+
     def _keep_pages(self, prefix: str, pages: list[Page]) -> None:
         if _total(pages) <= self._pages.maxsize:
             self._pages[prefix] = pages
@@ -385,12 +417,18 @@ class ListingCache:
         # A request under way may show the state before a change, however long it takes.
         horizon = min([trio.current_time() - LISTING_LAG_S, *self._requests])
         while self._expiring and self._expiring[0][0].time < horizon:
-            change, prefix, name = self._expiring.popleft()
-            changes = self._changes.get(prefix, {})
-            if changes.get(name) is change:
-                del changes[name]
-                if not changes:
-                    del self._changes[prefix]
+            change, prefix, name = self._expiring[0]
+            if self._changes.get(prefix, {}).get(name) is change:
+                if self.is_leaving(prefix, name):
+                    return  # a batch ends before long, and with it this
+                self._forget_change(prefix, name)
+            self._expiring.popleft()
+
+    def _forget_change(self, prefix: str, name: str) -> None:
+        changes = self._changes[prefix]
+        del changes[name]
+        if not changes:
+            del self._changes[prefix]
 
 
 def _put(entries: dict[str, ListedEntry], name: str, entry: ListedEntry | None) -> None:

@@ -87,6 +87,8 @@ class Finder:
         A directory that fits one page is listed, which answers for all its names; in a larger one
         the name alone is asked for, or a page from it on when its neighbour was asked for before.
         """
+        if self._listings.is_leaving(prefix, name):
+            return None
         seen = self._seen(prefix, name) or await self._list_for(prefix, name)
         change = self._listings.recent(prefix).get(name)
         if seen is not None:

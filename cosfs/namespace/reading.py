@@ -78,6 +78,10 @@ class NamespaceReader:
         path = self._prefix + "/".join(reversed(names))
         return checked_key(path + "/" if names and node.is_directory else path)
 
+    def path_of(self, key: Key) -> str:
+        """The path below the mountpoint of an object that is at *key*."""
+        return key[len(self._prefix) :]
+
     def hidden_key(self) -> Key:
         """A new key for what has no name any more but is still in use."""
         return checked_key(f"{self._prefix}{HIDDEN_DIRECTORY}/{secrets.token_hex(16)}")

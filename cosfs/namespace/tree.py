@@ -7,7 +7,7 @@ at once. Two operations on the same name are kept apart by the caller.
 import stat
 from collections.abc import Iterable, Mapping, Sequence
 
-from cosfs.cos.model import Key, ObjectInfo
+from cosfs.cos.model import ETag, Key, ObjectInfo
 from cosfs.errors import (
     DirectoryNotEmpty,
     EntryExists,
@@ -43,13 +43,14 @@ class Namespace(NamespaceWriter):
             raise NotSupported(f"{name!r}: with stat=list only files are recognised")
         node = self.inodes.add(parent, name, self._as_made_in(parent, attributes))
         node.pending = True
-        self._entries_changed(parent)
+        self._name_made(parent)
         return node
 
     async def make_directory(
         self, parent: Node, name: str, *, mode: int, uid: int, gid: int
     ) -> Node:
         """PUT the marker. Raises EntryExists."""
+        await self.removals.settled(self.key_of(parent) + name)
         if await self._find_child(parent, name) is not None:
             raise EntryExists(f"{name!r} is there already")
         attributes = self._as_made_in(
@@ -60,22 +61,32 @@ class Namespace(NamespaceWriter):
         with self._listings.request() as began:
             self._listings.store(prefix, {}, began, as_listed(info))
         self._times.removed(prefix)
-        self._entries_changed(parent)
+        self._name_made(parent)
         return self._adopt(parent, name, self._found(info))
 
     async def remove_file(self, node: Node) -> None:
-        """DELETE the object, the one that a pending file has replaced too; else no request."""
+        """DELETE the object, the one that a pending file has replaced too; else no request.
+
+        Where a directory is being emptied it may be deleted later: see removals.py. Raises what
+        an earlier removal there failed with.
+        """
         if node.is_directory:
             raise IsADirectory(f"{node.name!r} is a directory")
         key = self._stored_key(node)
         if key is not None:
             await self._keep_directory(node)
-            await self._client.delete_object(key)
+            await self.removals.remove(key, plain=not self._is_ordinary(node))
         self._unlink(node)
 
     async def remove_directory(self, node: Node) -> None:
-        """DELETE the marker of a directory that COS lists as empty. Raises DirectoryNotEmpty."""
+        """DELETE the marker of a directory that COS lists as empty. Raises DirectoryNotEmpty.
+
+        Raises what an earlier removal in it, or beside it, failed with.
+        """
         self._require_directory(node)
+        await self.removals.finished(self.key_of(node))
+        if node.parent is not None:
+            self.removals.raise_failure(self.key_of(node.parent))
         await self._require_empty(node)
         await self._keep_directory(node)
         await self._mover.delete(self._markers(node))
@@ -93,6 +104,8 @@ class Namespace(NamespaceWriter):
         """
         if new_parent.is_inside(node):
             raise InvalidArgument(f"{node.name!r} cannot be moved into itself")
+        key = self.key_of(new_parent) + new_name
+        await self.removals.settled(self.key_of(node), key, f"{key}/")
         target = await self._find_child(new_parent, new_name)
         if target is node:
             return
@@ -212,7 +225,7 @@ class Namespace(NamespaceWriter):
             self.inodes.unlink(occupant)
             self._touch(occupant)
         self._entries_changed(node.parent)
-        self._entries_changed(new_parent)
+        self._name_made(new_parent)
         self.inodes.move(node, new_parent, new_name)
         self._touch(node)
 
@@ -261,9 +274,7 @@ class Namespace(NamespaceWriter):
     def _note_removed(self, node: Node) -> None:
         """Own change: the name is free now."""
         prefix, name = split_key(self.key_of(node))
-        is_object = node.object is not None and not node.is_directory
-        etag = node.object.etag if node.object is not None and is_object else None
-        self._listings.removed(prefix, name, etag)
+        self._listings.removed(prefix, name, self._stored_etag(node))
 
     def _unlink(self, node: Node) -> None:
         self._note_removed(node)
@@ -278,6 +289,26 @@ class Namespace(NamespaceWriter):
         if node.object is not None:
             return node.object.key
         return node.replaces if node.pending else self.key_of(node)
+
+    def _stored_etag(self, node: Node) -> ETag | None:
+        """The ETag by which listings show the node's object, if it is known."""
+        if node.is_directory or node.pending:
+            return None
+        if node.object is not None:
+            return node.object.etag
+        listed = self._listings.last_entry(*split_key(self.key_of(node)))
+        return None if listed is None or listed.object is None else listed.object.etag
+
+    def _is_ordinary(self, node: Node) -> bool:
+        """Whether a stored file is nothing but that: listings can be told what not to show, and
+        nobody has it open or has changed what is still to be stored.
+        """
+        is_busy = node.pins > 0 or node.dirty or node.late is not None
+        return not is_busy and self._stored_etag(node) is not None
+
+    def _name_made(self, directory: Node) -> None:
+        self.removals.interrupted(self.key_of(directory))
+        self._entries_changed(directory)
 
 
 def _require_replaceable(node: Node, target: Node, *, replace: bool) -> None:

@@ -24,6 +24,7 @@ from cosfs.namespace.known import KnownObjects
 from cosfs.namespace.listings import ListedEntry, split_key
 from cosfs.namespace.moving import CopyObject, ObjectMover
 from cosfs.namespace.reading import NamespaceReader
+from cosfs.namespace.removals import Removals
 
 NEW_DIRECTORY: Final = ObjectProperties(content_type=DIRECTORY_CONTENT_TYPE)
 
@@ -46,6 +47,7 @@ class NamespaceWriter(NamespaceReader):
         super().__init__(client, codec, prefix=prefix, config=config, known=known)
         self._client = client
         self._mover = ObjectMover(client, codec, self._finder, copy)
+        self.removals = Removals(client, self._listings)
 
     def committed(self, node: Node, info: ObjectInfo) -> None:
         """Take over that *node* is the object *info* now. Attributes stay if it is dirty again."""

@@ -175,7 +175,7 @@ async def test_fsync_of_the_directory_stores_the_changes(files: Files) -> None:
     node = await stored_file(files, "f")
 
     await files.fs.set_attributes(node, CHMOD)
-    await files.fs.fsync_directory()
+    await files.fs.fsync_directory(files.root)
 
     assert stored_metadata(files.api, "f")["mode"] == str(0o100600)
 
@@ -187,7 +187,7 @@ async def test_fsync_of_the_directory_tells_what_could_not_be_stored(files: File
     await files.fs.set_attributes(node, CHMOD)
 
     with pytest.raises(AccessDenied):
-        await files.fs.fsync_directory()
+        await files.fs.fsync_directory(files.root)
 
 
 async def test_unmounting_stores_the_changes(files: Files) -> None:
@@ -255,7 +255,7 @@ async def test_opening_amid_a_burst_of_changes_asks_nothing(files: Files) -> Non
     await files.fs.release(await files.fs.open(node, writable=False, pid=1))
     assert asked(files.api) == []
 
-    await files.fs.fsync_directory()
+    await files.fs.fsync_directory(files.root)
     await files.fs.release(await files.fs.open(node, writable=False, pid=1))
     assert asked(files.api) == ["CopyObject", "HeadObject"]
 

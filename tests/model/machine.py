@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+import pytest
 import trio
 
 from cosfs.cos.checksum import crc64
@@ -70,6 +71,8 @@ class Machine:
         self._names = names
         self._open: list[Open] = []
         self._seed = 0
+        # By name, what may still be stored of files that are removed: deleted soon, not at once.
+        self._leaving: dict[str, set[int | None]] = {}
 
     async def take(self, step: Step) -> None:
         """Do *step*, if there is what it needs, and check that nothing impossible is stored."""
@@ -88,6 +91,7 @@ class Machine:
         """Close everything; then each object is what its file was, and nothing else is left."""
         while self._open:
             await self._edit_or_read(self._open[-1], Step(Kind.CLOSE))
+        await self._files.fs.fsync_directory(self._files.root)
         for name in self._names:
             file = self.known.get(name)
             assert self._files.stored(name) == (None if file is None else bytes(file.content))
@@ -107,7 +111,8 @@ class Machine:
             content = self._files.stored(name)
             state = None if content is None else crc64([content])
             file = self.known.get(name)
-            assert state in ({None} if file is None else file.states), name
+            states = {None} if file is None else file.states
+            assert state in states | self._leaving.get(name, set()), name
 
     async def _open_name(self, name: str, *, truncate: bool) -> None:
         file = self.known.get(name)
@@ -149,7 +154,13 @@ class Machine:
     async def _unlink(self, name: str) -> None:
         if name in self.known:
             await self._files.fs.unlink(self._files.root, name)
-            self.known.pop(name).name = None
+            file = self.known.pop(name)
+            self._leaving.setdefault(name, set()).update(file.states)
+            file.name = None
+            with pytest.raises(NoSuchEntry):
+                await self._files.fs.lookup(self._files.root, name)
+            listed = await self._files.fs.namespace.entries(self._files.root)
+            assert sorted(entry.name for entry in listed) == sorted(self.known)
 
     async def _edit_or_read(self, open_file: Open, step: Step) -> None:
         file, handle = open_file.file, open_file.handle
@@ -199,6 +210,7 @@ class Machine:
         if file.name is not None:
             assert self._files.stored(file.name) == bytes(file.content)
             file.states = {crc64([bytes(file.content)])}
+            self._leaving.pop(file.name, None)
 
     async def _close(self, open_file: Open, *, flush: bool) -> None:
         self._open.remove(open_file)

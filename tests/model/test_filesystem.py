@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from cosfs.config import TransferConfig
 from cosfs.emulator.faults import Fault
+from cosfs.namespace.removals import PLAIN_FIRST
 from tests.model.machine import MAX_SIZE, Kind, Machine, ModelFile, Step
 from tests.support.engines import MIB, PART, make_quiet_api, opened_files
 from tests.support.jumping import run_jumping
@@ -43,7 +44,9 @@ ends = st.builds(
 )
 name_steps = st.builds(
     Step,
-    st.sampled_from([Kind.OPEN, Kind.OPEN, Kind.OPEN_TRUNCATED, Kind.RENAME, Kind.UNLINK]),
+    st.sampled_from(
+        [Kind.OPEN, Kind.OPEN, Kind.OPEN_TRUNCATED, Kind.RENAME, Kind.UNLINK, Kind.UNLINK]
+    ),
     which=st.integers(0, len(NAMES) - 1),
     where=st.integers(0, len(NAMES) - 1),
 )
@@ -51,12 +54,15 @@ name_steps = st.builds(
 lives = st.lists(
     st.lists(st.one_of(handle_steps, handle_steps, ends, name_steps), max_size=20), max_size=3
 )
+removals = st.sampled_from([0, 0, PLAIN_FIRST])  # that COS has answered before more are collected
 bounded = settings(
     max_examples=EXAMPLES, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 
 
-async def live(programs: list[list[Step]], *, faults_seed: int | None) -> None:
+async def live(
+    programs: list[list[Step]], *, faults_seed: int | None, plain_removals: int
+) -> None:
     api = make_quiet_api()
     known: dict[str, ModelFile] = {}
     for program in programs:
@@ -64,23 +70,28 @@ async def live(programs: list[list[Step]], *, faults_seed: int | None) -> None:
             api.faults.seed = faults_seed
             api.faults.set(TRANSIENT)
         async with opened_files(api, CONFIG) as files:
+            files.fs.namespace.removals.plain_first = plain_removals
             machine = Machine(files, NAMES, known)
             for step in (Step(Kind.OPEN), *program):
                 await machine.take(step)
             await machine.finish()
 
 
-def run(programs: list[list[Step]], *, faults_seed: int | None = None) -> None:
-    run_jumping(partial(live, programs, faults_seed=faults_seed))
+def run(
+    programs: list[list[Step]], *, faults_seed: int | None = None, plain_removals: int
+) -> None:
+    run_jumping(partial(live, programs, faults_seed=faults_seed, plain_removals=plain_removals))
 
 
-@given(lives)
+@given(lives, removals)
 @bounded
-def test_files_are_what_programs_made_of_them(programs: list[list[Step]]) -> None:
-    run(programs)
+def test_files_are_what_programs_made_of_them(programs: list[list[Step]], plain: int) -> None:
+    run(programs, plain_removals=plain)
 
 
-@given(lives, st.integers(0, 1000))
+@given(lives, st.integers(0, 1000), removals)
 @bounded
-def test_faults_that_pass_change_nothing(programs: list[list[Step]], seed: int) -> None:
-    run(programs, faults_seed=seed)
+def test_faults_that_pass_change_nothing(
+    programs: list[list[Step]], seed: int, plain: int
+) -> None:
+    run(programs, faults_seed=seed, plain_removals=plain)

@@ -20,6 +20,7 @@ from cosfs.cli.main import main
 from cosfs.fs.filesystem import Filesystem
 from cosfs.fs.openfiles import OpenFiles
 from cosfs.namespace.inodes import InodeTable
+from cosfs.namespace.removals import Removals
 from cosfs.transfer.upload import UploadSession
 
 switch = Path(sys.argv[1])
@@ -33,7 +34,7 @@ def plant(owner, name):
         return method(*arguments, **options)
     setattr(owner, name, planted)
 
-for owner in Filesystem, OpenFiles, InodeTable, UploadSession:
+for owner in Filesystem, OpenFiles, InodeTable, UploadSession, Removals:
     for name, value in list(vars(owner).items()):
         if callable(value) and not name.startswith("__"):
             plant(owner, name)
@@ -93,6 +94,7 @@ def buggy(
         ("make_symlink", "ln -s old link"),
         ("read_link", "ln -s old seen; readlink -v seen"),
         ("remove_directory", "mkdir -p e; rmdir e"),
+        ("_delete_together", "mkdir full; touch full/{1..40}; rm -r full"),
         ("open_directory", "ls"),
         ("read_directory", "ls"),
         ("_store", "head -c 20M /dev/zero > f"),
