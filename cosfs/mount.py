@@ -39,6 +39,7 @@ from cosfs.fs.status import status_of
 from cosfs.fs.storing import Engines
 from cosfs.fuse.session import FuseSession
 from cosfs.namespace.attributes import AttributeCodec
+from cosfs.namespace.hidden import remove_forsaken
 from cosfs.namespace.known import KnownObjects, known_objects
 from cosfs.namespace.tree import Namespace
 from cosfs.state import state_directory
@@ -52,6 +53,7 @@ from cosfs.transfer.unfinished import abort_expired
 
 START_TIMEOUT_S: Final = 20.0  # for COS's first answer: people wait for it at a prompt
 FIRST_STAT_TIMEOUT_S: Final = 20.0
+LEAST_FORSAKEN_S: Final = 86400.0  # another mount's programs may have removed files open for long
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 logger = logging.getLogger(__name__)
@@ -102,6 +104,8 @@ async def _run(config: MountConfig, ready: Callable[[], None], control: Path | N
                 engines, still_held=session.still_held, invalidate=session.invalidate
             )
             nursery.start_soon(_expire_uploads, config, client, journal)
+            if not config.read_only:
+                nursery.start_soon(_remove_forsaken, config, client)
             if control is not None:
                 commands = _commands(config, engines, filesystem, session)
                 nursery.start_soon(serve_control, control, commands)
@@ -118,6 +122,14 @@ async def _expire_uploads(config: MountConfig, client: CosClient, journal: Uploa
         )
     except (CosfsError, sqlite3.Error) as error:
         logger.warning("old uploads not aborted error=%s", error)
+
+
+async def _remove_forsaken(config: MountConfig, client: CosClient) -> None:
+    age_s = max(config.transfer.upload_expiry_s, LEAST_FORSAKEN_S)
+    try:
+        await remove_forsaken(client, prefix=config.prefix, older_than_s=age_s)
+    except CosfsError as error:
+        logger.info("forsaken files not removed error=%s", error)
 
 
 def _build_namespace(

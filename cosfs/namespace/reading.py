@@ -5,9 +5,7 @@ nodes are changed by their owner alone; a node keeps its type. Between awaits no
 what COS is known to hold agree.
 """
 
-import secrets
 from collections.abc import Sequence
-from typing import Final
 
 import trio
 
@@ -17,6 +15,7 @@ from cosfs.cos.model import MAX_KEY_BYTES, Key, ObjectInfo
 from cosfs.errors import AccessDenied, InvalidArgument, NameTooLong, NoSuchEntry, NotADirectory
 from cosfs.namespace.attributes import DEFAULT_FILE_MODE, AttributeCodec, Attributes
 from cosfs.namespace.directories import DirectoryEntry, DirectoryReader
+from cosfs.namespace.hidden import new_hidden_path
 from cosfs.namespace.inodes import NEVER, InodeTable, Node
 from cosfs.namespace.known import KnownObjects
 from cosfs.namespace.listings import (
@@ -30,8 +29,6 @@ from cosfs.namespace.lookups import Finder, Found
 from cosfs.namespace.paging import PagedNames
 from cosfs.namespace.siblings import Siblings
 from cosfs.namespace.times import RecentTimes
-
-HIDDEN_DIRECTORY: Final = ".cosfs-removed"  # below the mount's root
 
 
 class NamespaceReader:
@@ -84,7 +81,7 @@ class NamespaceReader:
 
     def hidden_key(self) -> Key:
         """A new key for what has no name any more but is still in use."""
-        return checked_key(f"{self._prefix}{HIDDEN_DIRECTORY}/{secrets.token_hex(16)}")
+        return checked_key(self._prefix + new_hidden_path())
 
     @property
     def root_is_old(self) -> bool:

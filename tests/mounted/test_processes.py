@@ -11,8 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import pytest
+
 from tests.mounted.conftest import Place
 from tests.mounted.programs import content, eventually, run, shell
+from tests.support.emulated import BUCKET, EmulatorProcess
+from tests.support.mounted import mounted
+from tests.support.sdk import Sdk
 
 MIB = 1 << 20
 
@@ -204,3 +209,20 @@ def opened_again(path: Path) -> io.FileIO:
         except OSError as error:
             if error.errno != errno.ESTALE:
                 raise
+
+
+@pytest.mark.parametrize(("options", "asked"), [([], 1), (["-o", "ro"], 0)])
+def test_a_mount_that_may_looks_for_what_a_killed_one_has_left(
+    emulator: EmulatorProcess, sdk: Sdk, options: list[str], asked: int
+) -> None:
+    """What is young may be in use elsewhere."""
+    young = f"forsaken/.cosfs-removed/{32 * 'a'}"
+    sdk.put(young, b"x")
+    emulator.forget_requests()
+
+    with mounted(emulator, source=f"{BUCKET}/forsaken", options=options) as mount:
+        mount.unmount()
+
+    requests = [each for each in emulator.requests() if ".cosfs-removed" in each["query"]]
+    assert [each["operation"] for each in requests] == ["GetBucket"] * asked
+    assert sdk.keys("forsaken/") == [young]
