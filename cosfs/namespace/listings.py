@@ -1,15 +1,15 @@
 """Directory listings, kept for a while, and what this mount changed in them.
 
-Owns three things by directory prefix ("" or "a/b/"): the last listing, pages of it while it is
-being read, and the mount's own recent changes. A change is applied to the listing that is kept,
-and to every listing that was asked for before the change or soon after it, as COS says that a
-listing may lag behind. Invariant: no listing handed out contradicts an own change that is newer
+Owns by directory prefix ("" or "a/b/"): the last listing, pages of it while it is being read,
+where they ended, and the mount's own recent changes. A change is applied to the listing that is
+kept, and to every listing that was asked for before the change or soon after it, as COS says that
+a listing may lag behind. Invariant: no listing handed out contradicts an own change that is newer
 than its request.
 Sends nothing; no method yields.
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final
@@ -24,6 +24,7 @@ from cosfs.namespace.attributes import HADOOP_SUFFIX
 MAX_NAME_BYTES: Final = 255  # NAME_MAX of Linux; COS has no limit of its own for a component
 MAX_ENTRIES: Final = 50_000  # of whole listings, and again of pages: about 0.5 KB each
 MAX_DIRECTORIES: Final = 50_000  # directories whose size class is remembered
+MAX_PAGE_ENDS: Final = 20_000  # of all large directories, some 150 bytes each
 LISTING_LAG_S: Final = (
     10.0  # COS documents that listings lag, without a bound; usually none is seen
 )
@@ -191,7 +192,8 @@ class ListingCache:
         self._leaving: set[Key] = set()  # removed here, and not deleted on COS yet
         self._expiring: deque[tuple[Change, str, str]] = deque()
         self._sequence = 0
-        self._requests: list[float] = []  # start times of the requests under way
+        self._requests: list[float] = []  # start times of those under way, or not taken yet
+        self._page_ends: LRUCache[str, list[str]] = LRUCache(MAX_PAGE_ENDS, getsizeof=len)
 
     def fresh(self, prefix: str) -> Listing | None:
         """The whole listing, if it may still be trusted."""
@@ -240,13 +242,28 @@ class ListingCache:
     def mark_large(self, prefix: str, *, large: bool) -> None:
         self._large[prefix] = large
 
+    def page_ends(self, prefix: str) -> Sequence[str]:
+        """The names, or markers, after which the pages of the directory ended when last read."""
+        return self._page_ends.get(prefix, ())
+
+    def keep_page_ends(self, prefix: str, ends: list[str]) -> None:
+        self._page_ends.pop(prefix, None)
+        if 0 < len(ends) <= MAX_PAGE_ENDS:
+            self._page_ends[prefix] = ends
+
     @contextmanager
     def request(self) -> Iterator[Moment]:
         """Around a request; own changes are compared with its beginning afterwards."""
         began = self.moment()
+        with self.held(began):
+            yield began
+
+    @contextmanager
+    def held(self, began: Moment) -> Iterator[None]:
+        """Own changes since *began* stay known meanwhile."""
         self._requests.append(began.time)
         try:
-            yield began
+            yield
         finally:
             self._requests.remove(began.time)
 

@@ -22,13 +22,13 @@ from cosfs.namespace.listings import (
     ListedEntry,
     Listing,
     ListingCache,
-    Moment,
     Page,
     collect_entries,
     marker_of,
     settled_names,
 )
 from cosfs.namespace.parallel import SingleFlight, for_each
+from cosfs.namespace.ranges import AskedPage
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,14 +38,6 @@ class Found:
     attributes: Attributes
     checked: float
     info: ObjectInfo | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AskedPage:
-    """A page of LIST, and when it was asked for."""
-
-    page: ListingPage
-    began: Moment
 
 
 class _Seen(NamedTuple):
@@ -285,7 +277,7 @@ class Finder:
                 marker=prefix + after if after else "",
                 max_keys=MAX_LIST_KEYS,
             )
-        await self.known.load(page.objects)
+            await self.known.load(page.objects)
         return AskedPage(page=page, began=began)
 
     async def _load(self, prefix: str, entry: ListedEntry, listed_at: float) -> Found | None:

@@ -1,11 +1,11 @@
-"""The names of one directory, page after page, the next page on its way while one is read.
+"""The names of one directory, page after page, others on their way while one is read.
 
+Where the pages of the last whole reading ended, others may begin: so many are asked for at once.
 Every page is stored with the listings as it comes; when the last one has, and all were kept, they
 become a whole listing. Knows prefixes, no nodes.
 """
 
 from collections.abc import Sequence
-from functools import partial
 from typing import Final
 
 import trio
@@ -20,8 +20,8 @@ from cosfs.namespace.listings import (
     marker_of,
     settled_names,
 )
-from cosfs.namespace.lookups import AskedPage, Finder
-from cosfs.namespace.parallel import Begun
+from cosfs.namespace.lookups import Finder
+from cosfs.namespace.ranges import OrderedPages, PageEnds
 
 BATCH: Final = 1000  # names; what a page of LIST has
 
@@ -38,10 +38,12 @@ class PagedNames:
         self._nursery = nursery
         self._began: Moment | None = None
         self._after: str | None = ""
-        self._ahead: Begun[AskedPage] | None = None
+        self._prefix = ""
+        self._pages: OrderedPages | None = None  # of that prefix
+        self._ends = PageEnds()
         self._held: dict[str, ListedEntry] = {}  # of pages so far; the next may show them anew
         self._snapshot: list[ListedEntry] | None = None  # of a listing that was known
-        self._pages: list[Page] | None = []  # None: too many to become a whole listing
+        self._shown: list[Page] | None = []  # None: too many to become a whole listing
         self._marker: ListedObject | None = None
         self._hidden = False
 
@@ -59,9 +61,9 @@ class PagedNames:
 
     def close(self) -> None:
         """Nobody reads on. Does not yield."""
-        if self._ahead is not None:
-            self._ahead.cancel()
-            self._ahead = None
+        if self._pages is not None:
+            self._pages.close()
+            self._pages = None
 
     def _next_known(self, prefix: str) -> Sequence[ListedEntry] | None:
         assert self._snapshot is not None
@@ -75,37 +77,52 @@ class PagedNames:
     async def _next_page(self, prefix: str) -> Sequence[ListedEntry]:
         after = self._after
         assert after is not None
-        ahead, self._ahead = self._ahead, None
-        asked = await (self._finder.page(prefix, after) if ahead is None else ahead.answer())
-        page, began = asked.page, asked.began
-        upto = None if page.next_marker is None else page.next_marker[len(prefix) :]
-        self._after = upto
-        if upto is not None and self._nursery is not None:
-            self._ahead = Begun(self._nursery, partial(self._finder.page, prefix, upto))
+        asked = await self._pages_of(prefix, after).next_page()
+        assert asked is not None, "read past the end"
+        page = asked.page
+        self._after = upto = None if page.next_marker is None else page.next_marker[len(prefix) :]
         if not after:
             self._marker = marker_of(prefix, page)
             self._listings.mark_large(prefix, large=upto is not None)
+        self._ends.add(prefix, page)
+        if upto is None:
+            self._listings.keep_page_ends(prefix, self._ends.markers())
         entries = self._held
         self._hidden |= collect_entries(entries, prefix, page)
         shown = settled_names(entries, upto)
         self._held = {name: entries[name] for name in entries.keys() - shown.keys()}
-        stored = Page(entries=shown, time=began.time, after=after, upto=upto)
-        self._listings.store_page(prefix, stored, began)
+        stored = Page(entries=shown, time=asked.began.time, after=after, upto=upto)
+        with self._listings.held(asked.began):  # the answer may have taken longer than the lag
+            self._listings.store_page(prefix, stored, asked.began)
         self._join(prefix, stored)
         return sorted(stored.entries.values(), key=lambda entry: entry.name)
 
+    def _pages_of(self, prefix: str, after: str) -> OrderedPages:
+        """What is left to read. The directory may have been moved since the last page."""
+        if self._pages is None or self._prefix != prefix:
+            self.close()
+            self._prefix = prefix
+            self._pages = OrderedPages(
+                lambda marker: self._finder.page(prefix, marker[len(prefix) :]),
+                self._listings,
+                self._nursery,
+                after=prefix + after if after else "",
+                markers=[prefix + end for end in self._listings.page_ends(prefix)],
+            )
+        return self._pages
+
     def _join(self, prefix: str, page: Page) -> None:
         """Make a whole listing of all pages once the last is there, if all are still kept."""
-        if self._pages is None:
+        if self._shown is None:
             return
-        self._pages.append(page)
+        self._shown.append(page)
         kept = self._listings.pages(prefix)
-        if any(page not in kept for page in self._pages):
-            self._pages = None
+        if any(page not in kept for page in self._shown):
+            self._shown = None
         elif page.upto is None:
             assert self._began is not None
             entries: dict[str, ListedEntry] = {}
-            for each in self._pages:
+            for each in self._shown:
                 entries |= each.entries
             whole = self._listings.store(prefix, entries, self._began, self._marker)
             whole.hidden = self._hidden

@@ -26,12 +26,14 @@ EXPIRED_S = TTL_S + 0.1
 class LateTransport(EmulatedTransport):
     """An emulator whose answers can be late, and whose listings can lag behind.
 
-    An answer that is held shows what was true when it was asked for.
+    An answer that is held shows what was true when it was asked for. Counts requests in flight.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.lagging = False
+        self.most_at_once = 0
+        self._at_once = 0
         self._held: tuple[str, trio.Event] | None = None
         self._listings: dict[bytes, bytes] = {}
 
@@ -42,6 +44,14 @@ class LateTransport(EmulatedTransport):
         return gate
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        self._at_once += 1
+        self.most_at_once = max(self.most_at_once, self._at_once)
+        try:
+            return await self._answer(request)
+        finally:
+            self._at_once -= 1
+
+    async def _answer(self, request: httpx.Request) -> httpx.Response:
         response = await super().handle_async_request(request)
         if self._held is not None and self._held[0] == request.method:
             gate, self._held = self._held[1], None

@@ -90,6 +90,102 @@ async def test_error_of_a_page_that_was_fetched_ahead_is_the_readers(
         await reader.entries_from(999)
 
 
+async def test_directory_that_was_read_before_is_read_with_several_pages_in_flight(
+    world: World,
+    names: Namespace,
+    root: Node,
+    background: trio.Nursery,
+    autojump_clock: MockClock,
+) -> None:
+    await world.fill(numbered(9500))
+    world.fail(Fault(operation="GetBucket", delay=0.03))
+    names.ask_ahead(background)
+    took_s = []
+    for most in (1, 4):
+        autojump_clock.jump(EXPIRED_S)
+        world.transport.most_at_once = 0
+        began = trio.current_time()
+
+        assert await rest(names.read(root)) == numbered(9500)
+
+        took_s.append(trio.current_time() - began)
+        assert world.transport.most_at_once == most
+        assert world.requests() == ["GetBucket"] * 10
+    assert took_s[1] < took_s[0] / 2
+
+
+async def test_directory_that_changed_since_it_was_read_costs_a_page_for_each_range_that_grew(
+    world: World,
+    names: Namespace,
+    root: Node,
+    background: trio.Nursery,
+    autojump_clock: MockClock,
+) -> None:
+    await world.fill(numbered(9500))
+    names.ask_ahead(background)
+    await rest(names.read(root))
+    for name in ("02000-new", "07000-new"):
+        await world.put(name)
+    await world.delete("05000")
+    now = sorted([*numbered(9500), "02000-new", "07000-new"])
+    now.remove("05000")
+    asked = []
+    for _ in range(2):
+        autojump_clock.jump(EXPIRED_S)
+        world.forget_requests()
+        assert await rest(names.read(root)) == now
+        asked.append(len(world.requests()))
+
+    assert asked == [12, 10]
+
+
+async def test_own_changes_are_shown_by_pages_that_were_asked_for_before(
+    world: World,
+    names: Namespace,
+    root: Node,
+    background: trio.Nursery,
+    autojump_clock: MockClock,
+) -> None:
+    """However long the reader takes, and although listings are believed to lag for 10 s only."""
+    await world.fill(numbered(9500))
+    world.fail(Fault(operation="GetBucket", delay=0.03))
+    names.ask_ahead(background)
+    await rest(names.read(root))
+    autojump_clock.jump(EXPIRED_S)
+    reader = names.read(root)
+    shown: list[str] = []
+    for _ in range(3):
+        shown += [entry.name for entry in await reader.entries_from(len(shown))]
+    await trio.sleep(1)
+
+    for name in ("03500", "04500"):
+        await names.remove_file(await names.lookup(root, name))
+    shown += [entry.name for entry in await reader.entries_from(len(shown))]
+    await trio.sleep(20)
+    await names.make_directory(root, "elsewhere", mode=0o755, uid=0, gid=0)
+    shown += await rest(reader, len(shown))
+
+    assert {*shown} == {*numbered(9500)} - {"03500", "04500"} | {"elsewhere"}
+
+
+async def test_directory_that_is_moved_while_it_is_read_is_read_on(
+    world: World, names: Namespace, root: Node, background: trio.Nursery, mock_clock: MockClock
+) -> None:
+    await world.fill(numbered(1500, "directory/"))
+    names.ask_ahead(background)
+    directory = await names.lookup(root, "directory")
+    reader = names.read(directory)
+    shown = [entry.name for entry in await reader.entries_from(0)]
+    await trio.testing.wait_all_tasks_blocked()
+
+    await names.rename(directory, root, "d")
+    mock_clock.jump(20)
+    await trio.testing.wait_all_tasks_blocked()
+    await names.make_directory(root, "elsewhere", mode=0o755, uid=0, gid=0)  # the move is history
+
+    assert shown + await rest(reader, len(shown)) == numbered(1500)
+
+
 async def test_directory_beside_a_file_is_one_name_over_a_page_break(
     world: World, names: Namespace, root: Node
 ) -> None:
