@@ -5,6 +5,7 @@ is remembered from a HEAD counts only while a listing confirms its ETag and Last
 """
 
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import takewhile
 from typing import NamedTuple
 
@@ -28,7 +29,7 @@ from cosfs.namespace.listings import (
     settled_names,
 )
 from cosfs.namespace.parallel import SingleFlight, for_each
-from cosfs.namespace.ranges import AskedPage
+from cosfs.namespace.ranges import MOST_PAGES, AskedPage, OrderedPages, read_whole
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,15 +194,10 @@ class Finder:
 
     async def keys_below(self, prefix: str) -> list[ListedObject]:
         """Every object under *prefix*, at any depth, as COS lists it now."""
-        found: list[ListedObject] = []
-        marker: str | None = ""
-        while marker is not None:
-            page = await self._client.list_objects(
-                prefix=prefix, marker=marker, max_keys=MAX_LIST_KEYS
-            )
-            found += page.objects
-            marker = page.next_marker
-        return found
+        markers = [prefix + end for end in self._listings.page_ends(prefix)]
+        ask = partial(self._ask, prefix, "", MAX_LIST_KEYS)
+        pages = await read_whole(ask, self._listings, markers=markers)
+        return [listed for page in pages for listed in page.objects]
 
     async def is_empty(self, prefix: str) -> bool:
         """Whether nothing but its own marker is under *prefix*."""
@@ -211,16 +207,12 @@ class Finder:
         changes = self._listings.recent(prefix)
         if any(change.entry is not None for change in changes.values()):
             return False
-        marker, page_size = "", MAX_LIST_KEYS if changes else 2
-        while True:
-            page = await self._client.list_objects(
-                prefix=prefix, delimiter="/", marker=marker, max_keys=page_size
-            )
-            if not _all_removed(prefix, page, self._listings.recent(prefix)):
+        ask = partial(self._ask, prefix, "/", MAX_LIST_KEYS if changes else 2)
+        pages = OrderedPages(ask, self._listings, None, most=MOST_PAGES)
+        while (asked := await pages.next_page()) is not None:
+            if not _all_removed(prefix, asked.page, self._listings.recent(prefix)):
                 return False
-            if page.next_marker is None:
-                return True
-            marker = page.next_marker
+        return True
 
     def _seen(self, prefix: str, name: str) -> _Seen | None:
         """What is trusted of the listings about a name."""
@@ -270,14 +262,16 @@ class Finder:
         return await self._asked.share((prefix, after), lambda: self._ask_page(prefix, after))
 
     async def _ask_page(self, prefix: str, after: str) -> AskedPage:
+        asked = await self._ask(prefix, "/", MAX_LIST_KEYS, prefix + after if after else "")
+        with self._listings.held(asked.began):
+            await self.known.load(asked.page.objects)
+        return asked
+
+    async def _ask(self, prefix: str, delimiter: str, max_keys: int, marker: str) -> AskedPage:
         with self._listings.request() as began:
             page = await self._client.list_objects(
-                prefix=prefix,
-                delimiter="/",
-                marker=prefix + after if after else "",
-                max_keys=MAX_LIST_KEYS,
+                prefix=prefix, delimiter=delimiter, marker=marker, max_keys=max_keys
             )
-            await self.known.load(page.objects)
         return AskedPage(page=page, began=began)
 
     async def _load(self, prefix: str, entry: ListedEntry, listed_at: float) -> Found | None:

@@ -18,10 +18,12 @@ from typing import Final
 import trio
 
 from cosfs.cos.model import MAX_LIST_KEYS, ListingPage
+from cosfs.errors import CosfsError, ProtocolError
 from cosfs.namespace.listings import LISTING_LAG_S, ListingCache, Moment
 from cosfs.namespace.parallel import Begun
 
 MOST_AHEAD: Final = 8  # pages, of about 0.5 MB; a quarter of the METADATA requests
+MOST_PAGES: Final = 2_000  # two million keys; moving so many takes hours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +79,9 @@ class OrderedPages:
         *,
         after: str = "",
         markers: Iterable[str] = (),
+        most: float = inf,
     ) -> None:
-        """Without *nursery* nothing is asked for ahead.
+        """Without *nursery* nothing is asked for ahead. Over *most* pages are an error.
 
         *markers*, sorted, are where pages may begin. They need not be keys that exist; but one
         inside a common prefix would show it twice.
@@ -88,20 +91,31 @@ class OrderedPages:
         self._nursery = nursery
         self._after: str | None = after
         self._markers = deque(marker for marker in markers if marker > after)
+        self._most = most
+        self._count = 0
         self._ahead: list[_Ahead] = []  # in their order
         self._room = 0 if nursery is None else 1  # for so many
         self._taken_at = -inf
 
     async def next_page(self) -> AskedPage | None:
-        """The page that follows, None after the last. It ends where the next one has begun."""
+        """The page that follows, None after the last. It ends where the next one has begun.
+
+        Raises ProtocolError for a listing that is too long.
+        """
         after = self._after
         if after is None:
             return None
+        if self._count >= self._most:
+            raise ProtocolError(
+                f"no end after {self._count} pages, up to {after!r}: take it in smaller pieces",
+                operation="GET Bucket",
+            )
         asked = await (self._ask(after) if self._nursery is None else self._take(after))
         upto = asked.page.next_marker
         if self._ahead and (upto is None or upto > self._ahead[0].after):
             upto = self._ahead[0].after
         self._after = upto
+        self._count += 1
         self._ask_ahead()
         return replace(asked, page=_between(asked.page, after, upto))
 
@@ -164,6 +178,25 @@ class OrderedPages:
         if not ahead.taken.is_set():
             self._ahead.remove(ahead)
             self._room = 0
+
+
+async def read_whole(
+    ask: Ask, listings: ListingCache, *, markers: Iterable[str]
+) -> list[ListingPage]:
+    """All pages of a listing. Raises ProtocolError if it does not end."""
+    pages: list[ListingPage] = []
+    errors: list[CosfsError] = []
+    async with trio.open_nursery() as nursery:
+        ordered = OrderedPages(ask, listings, nursery, markers=markers, most=MOST_PAGES)
+        try:
+            while (asked := await ordered.next_page()) is not None:
+                pages.append(asked.page)
+        except CosfsError as error:
+            errors.append(error)
+        ordered.close()
+    if errors:
+        raise errors[0]
+    return pages
 
 
 class PageEnds:

@@ -3,17 +3,23 @@
 import stat
 from collections.abc import AsyncIterator, Sequence
 
+import httpx
 import pytest
 import trio
 import trio.testing
 from trio.testing import MockClock
 
+from cosfs.config import AttributeConfig
 from cosfs.emulator.faults import Fault
-from cosfs.errors import AccessDenied, NoSuchEntry
-from cosfs.namespace.attributes import AttributeChange
+from cosfs.errors import AccessDenied, NoSuchEntry, ProtocolError
+from cosfs.namespace.attributes import AttributeChange, AttributeCodec
 from cosfs.namespace.directories import DirectoryReader
 from cosfs.namespace.inodes import Node
+from cosfs.namespace.known import KnownObjects
+from cosfs.namespace.listings import ListingCache
+from cosfs.namespace.lookups import Finder
 from cosfs.namespace.tree import Namespace
+from tests.cos.scripted import client_of
 from tests.namespace.conftest import EXPIRED_S, World
 
 
@@ -184,6 +190,26 @@ async def test_directory_that_is_moved_while_it_is_read_is_read_on(
     await names.make_directory(root, "elsewhere", mode=0o755, uid=0, gid=0)  # the move is history
 
     assert shown + await rest(reader, len(shown)) == numbered(1500)
+
+
+@pytest.mark.parametrize("call", ["rename", "rmdir"])
+async def test_listing_that_has_no_end_is_given_up(call: str) -> None:
+    """A server that always has one page more, of which nothing can be seen."""
+
+    async def answer(request: httpx.Request) -> httpx.Response:
+        marker = f"d/{int(request.url.params.get('marker', 'd/0')[2:]) + 1:09}"
+        body = f"<ListBucketResult><IsTruncated>true</IsTruncated><NextMarker>{marker}"
+        return httpx.Response(
+            200,
+            headers={"x-cos-request-id": "endless"},
+            text=f"{body}</NextMarker></ListBucketResult>",
+        )
+
+    async with client_of(httpx.MockTransport(answer)) as client:
+        codec = AttributeCodec(AttributeConfig(), default_uid=0, default_gid=0)
+        finder = Finder(client, codec, ListingCache(AttributeConfig()), KnownObjects())
+        with pytest.raises(ProtocolError, match="no end"):
+            await (finder.keys_below("d/") if call == "rename" else finder.is_empty("d/"))
 
 
 async def test_directory_beside_a_file_is_one_name_over_a_page_break(

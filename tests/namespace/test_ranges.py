@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from cosfs.config import AttributeConfig
 from cosfs.cos.model import MAX_LIST_KEYS, ETag, Key, ListedObject, ListingPage
 from cosfs.emulator.listing import Window, read_page
-from cosfs.errors import ServiceBusy
+from cosfs.errors import ProtocolError, ServiceBusy
 from cosfs.namespace import ranges
 from cosfs.namespace.listings import ListingCache
-from cosfs.namespace.ranges import AskedPage, OrderedPages, PageEnds
+from cosfs.namespace.ranges import AskedPage, OrderedPages, PageEnds, read_whole
 from tests.support.jumping import run_jumping
 
 jumping = pytest.mark.trio(run=run_jumping)
@@ -275,3 +275,27 @@ async def test_reading_that_ends_early_ends_what_is_on_its_way(nursery: trio.Nur
 
     assert nursery.child_tasks == frozenset()
     assert await pages.next_page() is None
+
+
+@jumping
+async def test_whole_listing_is_read_side_by_side() -> None:
+    names = numbered(40 * PAGE)
+    server = Server(names, delimiter="")
+
+    pages = await read_whole(server.ask, server.listings, markers=ends_of(names))
+
+    assert [key for page in pages for key in shown(page)] == names
+    assert server.most_at_once == ranges.MOST_AHEAD
+    assert len(server.asked) == 40
+
+
+@jumping
+async def test_whole_listing_that_has_no_end_is_given_up() -> None:
+    server = Server([])
+
+    async def ask(marker: str) -> AskedPage:
+        page = ListingPage(objects=(), prefixes=(), next_marker=f"{int(marker or 0) + 1:09}")
+        return AskedPage(page=page, began=server.listings.moment())
+
+    with pytest.raises(ProtocolError, match="no end after 2000 pages"):
+        await read_whole(ask, server.listings, markers=())
