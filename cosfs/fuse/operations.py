@@ -286,7 +286,7 @@ class Operations(pyfuse3.Operations):
         handle = await self._fs.open_directory(self._fs.node(inode))
         return FileHandleT(handle.number)
 
-    @handler
+    @query
     async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
         """The positions 0 and 1 are "." and ".."; the kernel counts a lookup of the inodes."""
         handle = self._fs.directory(fh)
