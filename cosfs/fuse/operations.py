@@ -266,7 +266,7 @@ class Operations(pyfuse3.Operations):
     async def write(self, fh: FileHandleT, off: int, buf: bytes) -> int:
         self._pacer.arrived(fh)
         await self._fs.write(self._fs.handle(fh), off, buf)
-        await self._pacer.before_answer(fh)
+        await self._pacer.before_answer(fh, len(buf))
         return len(buf)
 
     @handler

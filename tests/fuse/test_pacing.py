@@ -24,9 +24,9 @@ class Writers:
     def __post_init__(self) -> None:
         self.pacer = WritePacer(has_request=lambda: self.queued, waiting=lambda: self.waiting)
 
-    async def write(self, handle: int) -> None:
+    async def write(self, handle: int, size: int = 1 << 20) -> None:
         self.pacer.arrived(handle)
-        await self.pacer.before_answer(handle)
+        await self.pacer.before_answer(handle, size)
         self.answered.append(handle)
 
     async def write_all(self, nursery: trio.Nursery, count: int) -> None:
@@ -45,7 +45,16 @@ async def test_few_writers_are_answered_at_once() -> None:
     assert len(writers.answered) == 200
 
 
-async def test_eight_of_many_writers_are_on_their_way() -> None:
+async def test_many_small_writes_are_answered_at_once() -> None:
+    writers = Writers()
+
+    for handle in range(100):
+        await writers.write(handle, 4096)
+
+    assert len(writers.answered) == 100
+
+
+async def test_eight_of_many_large_writes_are_on_their_way() -> None:
     writers = Writers()
     async with trio.open_nursery() as nursery:
         await writers.write_all(nursery, 20)
