@@ -143,7 +143,8 @@ class Body(httpx.AsyncByteStream):
         return size
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        buffer = memoryview(bytearray(min(self._remaining or _PIECE_SIZE, _PIECE_SIZE)))
+        most = _PIECE_SIZE if self._remaining is None else min(self._remaining, _PIECE_SIZE)
+        buffer = memoryview(bytearray(most))
         while size := await self.receive_into(buffer):
             yield bytes(buffer[:size])
 
@@ -196,8 +197,10 @@ class Chunks:
 
 def _size_of(method: str, head: h11.Response) -> int | None:
     """The size of the body that follows *head*; None if h11 had better find out."""
+    if method == "HEAD" or head.status_code in (204, 304):
+        return 0
     headers = dict(head.headers)
-    if method == "HEAD" or head.status_code in (204, 304) or b"transfer-encoding" in headers:
+    if b"transfer-encoding" in headers:
         return None
     size = headers.get(b"content-length")
     return None if size is None else int(size)
