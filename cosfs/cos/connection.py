@@ -79,9 +79,8 @@ class Connection:
 
     async def _send(self, http: h11.Connection, request: httpx.Request, write_s: float) -> None:
         assert isinstance(request.stream, httpx.AsyncByteStream)
-        head = h11.Request(
-            method=request.method, target=request.url.raw_path, headers=request.headers.raw
-        )
+        target = request.extensions["target"]
+        head = h11.Request(method=request.method, target=target, headers=request.headers.raw)
         await self._stream.write(http.send(head) or b"", write_s)
         async for chunk in request.stream:
             for data in http.send_with_data_passthrough(h11.Data(data=chunk)) or ():

@@ -295,10 +295,11 @@ class Sender:
         timeout = {"connect": connect_s, "read": silence_s, "write": silence_s, "pool": None}
         return httpx.Request(
             request.method,
-            _base_url(endpoint).copy_with(raw_path=target.encode()),
+            _base_url(endpoint),
             headers=headers,
             stream=_Stream(request.body, sent),
-            extensions={"timeout": timeout},
+            # Not in the URL: httpx would take that apart for every request.
+            extensions={"timeout": timeout, "target": target.encode()},
         )
 
 

@@ -42,12 +42,20 @@ def open_transport(config: ServiceConfig, url: str) -> httpx.AsyncBaseTransport:
     target = httpx.URL(url)
     proxy = urllib.request.getproxies().get(target.scheme)
     if proxy and not urllib.request.proxy_bypass(target.host):
-        return httpx.AsyncHTTPTransport(verify=tls or True, proxy=proxy, trust_env=False)
+        return _ProxyTransport(verify=tls or True, proxy=proxy, trust_env=False)
     return Transport(tls)
 
 
 _Origin = tuple[str, str, int]
 """Scheme, host and port."""
+
+
+class _ProxyTransport(httpx.AsyncHTTPTransport):
+    """httpx's own, for proxies; it would ask a proxy for the target that was meant for COS."""
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        request.url = request.url.copy_with(raw_path=request.extensions.pop("target"))
+        return await super().handle_async_request(request)
 
 
 class Transport(httpx.AsyncBaseTransport):

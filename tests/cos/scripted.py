@@ -74,7 +74,7 @@ class ScriptedTransport(httpx.AsyncBaseTransport):
         self.sent.append(
             Sent(
                 method=request.method,
-                target=request.url.raw_path.decode(),
+                target=request.extensions["target"].decode(),
                 headers=dict(request.headers.items()),
                 body=b"".join([chunk async for chunk in stream]),
             )

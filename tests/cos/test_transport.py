@@ -1,6 +1,7 @@
 """Connections on real sockets."""
 
 from collections.abc import AsyncIterator, Callable
+from contextlib import suppress
 
 import httpx
 import pytest
@@ -44,7 +45,7 @@ async def exchange(
         url,
         headers={"host": host, "content-length": str(len(body))},
         stream=halves,
-        extensions={"timeout": TIMEOUT | {"read": read_s}},
+        extensions={"timeout": TIMEOUT | {"read": read_s}, "target": b"/a%20b"},
     )
     response = await transport.handle_async_request(request)
     assert isinstance(response.stream, httpx.AsyncByteStream)
@@ -223,3 +224,29 @@ def test_proxy_is_that_of_the_environment(
         set_variable(name, value)
     transport = open_transport(ServiceConfig(bucket=BUCKET), "http://example.com")
     assert isinstance(transport, httpx.AsyncHTTPTransport) is goes_by_proxy
+
+
+@pytest.mark.parametrize(
+    ("scheme", "asked"),
+    [
+        ("http", b"PUT http://example.com/a%20b HTTP/1.1"),
+        ("https", b"CONNECT example.com:443 HTTP/1.1"),
+    ],
+)
+async def test_proxy_is_asked_for_what_it_has_to_reach(
+    monkeypatch: pytest.MonkeyPatch, scheme: str, asked: bytes
+) -> None:
+    heads: list[bytes] = []
+
+    async def refuse(connection: Connection) -> None:
+        heads.append(bytes(await connection.stream.receive_some(1 << 16)))
+        await connection.answer(status=403)
+
+    async with serving(refuse) as server:
+        monkeypatch.delenv("no_proxy", raising=False)
+        monkeypatch.setenv(f"{scheme}_proxy", server.url)
+        url = f"{scheme}://example.com"
+        async with open_transport(ServiceConfig(bucket=BUCKET), url) as transport:
+            with suppress(httpx.ProxyError):
+                await exchange(transport, url)
+    assert heads[0].startswith(asked + b"\r\n")

@@ -56,11 +56,11 @@ class LateTransport(EmulatedTransport):
         if self._held is not None and self._held[0] == request.method:
             gate, self._held = self._held[1], None
             await gate.wait()
-        if request.method == "GET" and b"prefix=" in request.url.raw_path:
+        if request.method == "GET" and b"prefix=" in request.extensions["target"]:
             body = await response.aread()
             if not self.lagging:
-                self._listings[request.url.raw_path] = body
-            known = self._listings.get(request.url.raw_path, body)
+                self._listings[request.extensions["target"]] = body
+            known = self._listings.get(request.extensions["target"], body)
             headers = [("x-cos-request-id", "late"), ("content-type", "application/xml")]
             return httpx.Response(200, headers=headers, content=known)
         return response
