@@ -7,7 +7,7 @@ its deadline. Knows no operation by name: those are client.py's.
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, asynccontextmanager
+from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Final, TypeVar
 
@@ -100,25 +100,29 @@ class Sender:
         Raises what the last attempt raised, or DeadlineExceeded from it.
         """
 
+        async def receive(response: httpx.Response, time: OperationTime) -> T:
+            body = await _read_whole(response, time.received)
+            headers = dict(response.headers.items())  # httpx would search all names for each
+            answer = Answer(status=response.status_code, headers=headers, body=body)
+            return _understood(answer, request, read)
+
         async def attempt(time: OperationTime) -> T:
-            async with self._answered(request, time) as response:
-                body = await _read_whole(response, time.received)
-                answer = Answer(status=response.status_code, headers=response.headers, body=body)
-                return _understood(answer, request, read)
+            return await self._exchange(request, request.headers, time, receive)
 
         return await self._persist(request, attempt)
 
     async def download(self, request: Request, download: Download) -> None:
         """Run *download*, which adds to *request*'s headers what it misses."""
 
+        async def receive(response: httpx.Response, time: OperationTime) -> None:
+            time.allow(download.begin(response.status_code, response.headers))
+            await _receive(response, download, time.moved)
+            download.end()
+
         async def attempt(time: OperationTime) -> None:
-            if download.is_complete:
-                return
-            headers = {**request.headers, **download.headers()}
-            async with self._answered(request, time, headers) as response:
-                time.allow(download.begin(response.status_code, response.headers))
-                await _receive(response, download, time.moved)
-                download.end()
+            if not download.is_complete:
+                headers = {**request.headers, **download.headers()}
+                await self._exchange(request, headers, time, receive)
 
         await self._persist(request, attempt)
 
@@ -193,15 +197,18 @@ class Sender:
             self._credentials.expire()
         return retry.delay_s
 
-    @asynccontextmanager
-    async def _answered(
-        self, request: Request, time: OperationTime, headers: Mapping[str, str] | None = None
-    ) -> AsyncIterator[httpx.Response]:
-        """Send *request* once; a 2xx answer whose body is still to be read, else its error."""
+    async def _exchange(
+        self,
+        request: Request,
+        headers: Mapping[str, str],
+        time: OperationTime,
+        receive: Callable[[httpx.Response, OperationTime], Awaitable[T]],
+    ) -> T:
+        """Send *request* once, with *headers*; what *receive* makes of a 2xx, else its error."""
         started = trio.current_time()
         credentials = await self._credentials.get()
         offset_s = self._signer.offset_s
-        outgoing = self._outgoing(request, headers or request.headers, credentials, time.sent)
+        outgoing = self._outgoing(request, headers, credentials, time.sent)
         try:
             response = await self._transport.handle_async_request(outgoing)
             assert isinstance(response.stream, httpx.AsyncByteStream)
@@ -211,7 +218,7 @@ class Sender:
                 time.answered()
                 if not 200 <= response.status_code < 300:
                     raise await self._refused(response, request, offset_s)
-                yield response
+                received = await receive(response, time)
             finally:
                 await response.stream.aclose()
         except (httpx.LocalProtocolError, httpx.InvalidURL, Malformed) as error:
@@ -229,6 +236,7 @@ class Sender:
             response.status_code,
             (trio.current_time() - started) * 1e3,
         )
+        return received
 
     def _require_cos(self, response: httpx.Response) -> None:
         """Refuse what a proxy or a portal on the way says of objects that it does not have.
@@ -418,19 +426,6 @@ def _understood(answer: Answer, request: Request, read: Callable[[Answer], T]) -
     )
 
 
-@asynccontextmanager
-async def _chunks(response: httpx.Response) -> AsyncIterator[AsyncIterator[bytes]]:
-    """The chunks of an answer's body, which need not be read to its end."""
-    # Not aiter_raw(): its bookkeeping costs as much as the bytes of a small chunk.
-    assert isinstance(response.stream, httpx.AsyncByteStream)
-    chunks = aiter(response.stream)
-    try:
-        yield chunks
-    finally:
-        if isinstance(chunks, AsyncGenerator):
-            await chunks.aclose()
-
-
 async def _receive(
     response: httpx.Response, download: Download, moved: Callable[[], None]
 ) -> None:
@@ -455,15 +450,21 @@ async def _read_whole(
     response: httpx.Response, received: Callable[[int], None] = lambda _: None
 ) -> bytes:
     """The body of an answer, bounded. Malformed past MAX_ANSWER_SIZE."""
+    # Not aread(): its bookkeeping costs as much as the bytes of a small chunk.
+    assert isinstance(response.stream, httpx.AsyncByteStream)
+    chunks = aiter(response.stream)
     chunks_read: list[bytes] = []
     size = 0
-    async with _chunks(response) as chunks:
+    try:
         async for chunk in chunks:
             size += len(chunk)
             if size > MAX_ANSWER_SIZE:
                 raise Malformed(f"an answer of over {MAX_ANSWER_SIZE} bytes")
             chunks_read.append(chunk)
             received(size)
+    finally:
+        if isinstance(chunks, AsyncGenerator):
+            await chunks.aclose()
     return b"".join(chunks_read)
 
 
