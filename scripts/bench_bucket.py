@@ -53,13 +53,17 @@ class Bucket:
 
         self._all([partial(make, key=key) for key in keys])
 
-    def await_stored(self, wanted: Mapping[str, int], limit_s: float) -> float:
-        """When the bucket held all of *wanted* (monotonic clock). Raises RuntimeError."""
+    def await_stored(self, wanted: Mapping[str, int | None], limit_s: float) -> float:
+        """When the bucket held all of *wanted*, or no such object (monotonic clock).
+
+        Raises RuntimeError.
+        """
         missing = dict(wanted)
 
         async def look(client: httpx.AsyncClient, key: str) -> None:
             answer = await client.head(self._address(key))
-            if answer.headers.get(CRC64) == str(missing[key]):
+            told = answer.headers.get(CRC64) if answer.is_success else None
+            if answer.status_code in (200, 404) and told == _text(missing[key]):
                 del missing[key]
 
         deadline = time.monotonic() + limit_s
@@ -100,6 +104,10 @@ class Bucket:
                 await _run_all([partial(call, client) for call in calls])
 
         trio.run(run)
+
+
+def _text(crc64: int | None) -> str | None:
+    return None if crc64 is None else str(crc64)
 
 
 async def _run_all(calls: Sequence[Callable[[], Awaitable[None]]]) -> None:

@@ -115,6 +115,9 @@ class Work:
     def rsync(self) -> None:
         command("rsync", "-a", *self._order["paths"])
 
+    def remove(self) -> None:
+        command("rm", "-r", self._order["paths"][0])
+
     def ls(self) -> None:
         text = command("ls", "-l", self._order["paths"][0])
         assert text.count(b"\n") == self._order["count"] + 1, text[-1000:]

@@ -125,10 +125,17 @@ class Transfers:
         (prefix,) = self._order["keys"]
         await list_keys(self._client, self._order["base"], prefix)
 
+    async def remove(self) -> None:
+        """Each key by a request of its own, PARALLEL of them at a time."""
+        await self._all([partial(self._delete, key) for key in self._order["keys"]])
+
+    async def _delete(self, key: str) -> None:
+        (await self._client.delete(f"{self._order['base']}/{key}")).raise_for_status()
+
     async def rename(self) -> None:
         old, new = self._order["keys"]
         await copy(self._client, self._order["base"], old, new)
-        (await self._client.delete(f"{self._order['base']}/{old}")).raise_for_status()
+        await self._delete(old)
 
     async def edit(self) -> None:
         """64 KiB in the middle: what is before and behind is copied inside COS."""

@@ -117,7 +117,7 @@ class _Run:
             ["", "read", *self._wanted.systems],
         )
         for work in self._jobs(tasks):
-            if work.task.needs is Needs.LISTING and work.directory is not None:
+            if work.task.needs in (Needs.LISTING, Needs.TREE) and work.directory is not None:
                 bucket.fill_directory(work.directory, work.count)
             bucket.copy_base(work.size, work.before)
 

@@ -125,7 +125,7 @@ class DiskSystem(System):
             write_cold(self._root / key, self._setup.content[: work.size])
         if work.directory is not None:
             (self._root / work.directory).mkdir(parents=True, exist_ok=True)
-        if work.task.needs is Needs.LISTING:
+        if work.task.needs in (Needs.LISTING, Needs.TREE):
             assert work.directory is not None
             for number, name in enumerate(small_names(work.count)):
                 body = small_body(self._setup.content, number)

@@ -1,5 +1,6 @@
 """What every system has to do, with which names and sizes, and what is in the bucket then."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
@@ -20,6 +21,7 @@ class Needs(StrEnum):
     SHARED = "shared"  # objects that no mount has seen yet, the same for all
     OWN = "own"  # objects that this system will change
     LISTING = "listing"  # a directory full of small files
+    TREE = "tree"  # one that this system will change
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,6 +119,7 @@ TASKS: Final = (
         bound="ls",
         again="ls -l, warm",
     ),
+    Task(name="rm -r", operation="remove", needs=Needs.TREE, bound="remove"),
     Task(name="rename", operation="rename", needs=Needs.OWN, bound="rename"),
     Task(name="edit in the middle", operation="edit", needs=Needs.OWN, bound="edit"),
     Task(name="append", operation="append", needs=Needs.OWN, bound="append"),
@@ -127,14 +130,15 @@ TASKS: Final = (
 class Job:
     """A task for one system in one round: names below the run's prefix, and what is then stored.
 
-    *before* are the objects that it needs, *directory* is set for trees of small files.
+    *before* are the objects that it needs, *directory* is set for trees of small files. What is
+    *stored* as None is gone.
     """
 
     task: Task
     keys: tuple[str, ...]
     before: tuple[str, ...]
     directory: str | None
-    stored: dict[str, int]  # key → CRC64
+    stored: dict[str, int | None]  # key → CRC64
     size: int
     count: int
     again: bool = False
@@ -161,7 +165,7 @@ def job(task: Task, system: str, number: int, *, sizes: Sizes, source: memoryvie
     keys: tuple[str, ...] = tuple(f"{own}-{copy}" for copy in range(task.copies))
     before: tuple[str, ...] = ()
     directory = None
-    stored: dict[str, int] = {}
+    stored: dict[str, int | None] = {}
     count = sizes.reads
     whole = crc64([source[:size]])
     match task.operation:
@@ -169,10 +173,10 @@ def job(task: Task, system: str, number: int, *, sizes: Sizes, source: memoryvie
             stored = dict.fromkeys(keys, whole)
         case "read" | "random_read":
             before = keys = tuple(f"read/{task.slug}-{number}-{n}" for n in range(task.copies))
-        case "small_files" | "rsync":
+        case "small_files" | "rsync" | "remove":
             count, directory = sizes.files, own
             keys = tuple(f"{own}/{name}" for name in small_names(count))
-            stored = {key: crc64([small_body(source, n)]) for n, key in enumerate(keys)}
+            stored = _stored_tree(task, keys, source)
         case "ls":
             count, directory = sizes.entries, f"list-{number}"
             keys = ()
@@ -197,6 +201,12 @@ def job(task: Task, system: str, number: int, *, sizes: Sizes, source: memoryvie
     )
 
 
+def _stored_tree(task: Task, keys: Sequence[str], source: memoryview) -> dict[str, int | None]:
+    if task.operation == "remove":
+        return dict.fromkeys(keys)
+    return {key: crc64([small_body(source, number)]) for number, key in enumerate(keys)}
+
+
 def small_names(count: int) -> list[str]:
     return [f"file-{number:05}" for number in range(count)]
 
@@ -206,7 +216,7 @@ def file_order(work: Job, root: str, *, source: str, tree: str, sync: bool) -> b
     paths = [f"{root}/{key}" for key in work.keys]
     if work.task.operation == "rsync":
         paths = [f"{tree}/", f"{root}/{work.directory}/"]
-    elif work.task.operation == "ls":
+    elif work.task.operation in ("ls", "remove"):
         paths = [f"{root}/{work.directory}"]
     return {
         "operation": work.task.operation,

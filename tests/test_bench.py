@@ -11,7 +11,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 LIMIT_S = 90  # below the limit of a test
-TASKS = ("write 1 MiB", "read 1 MiB", "random 64 KiB reads", "rsync", "rename", "append")
+TASKS = ("write 1 MiB", "read 1 MiB", "random 64 KiB reads", "rsync", "rm -r", "rename", "append")
 
 
 class Figure(TypedDict):
