@@ -54,6 +54,7 @@ from cosfs.transfer.unfinished import abort_expired
 START_TIMEOUT_S: Final = 20.0  # for COS's first answer: people wait for it at a prompt
 FIRST_STAT_TIMEOUT_S: Final = 20.0
 LEAST_FORSAKEN_S: Final = 86400.0  # another mount's programs may have removed files open for long
+FORSAKEN_LIMIT_S: Final = 2.0  # mounting waits no longer for it; the rest is a later mount's
 STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 
 logger = logging.getLogger(__name__)
@@ -98,14 +99,15 @@ async def _run(config: MountConfig, ready: Callable[[], None], control: Path | N
             session = FuseSession(config)
             namespace = _build_namespace(config, client, journal, known)
             namespace.ask_ahead(nursery)
-            await namespace.load_root()
+            async with trio.open_nursery() as starting:
+                starting.start_soon(namespace.load_root)
+                if not config.read_only:
+                    starting.start_soon(_remove_forsaken, config, client)
             engines = _build_engines(config, client, journal, namespace, nursery)
             filesystem = Filesystem(
                 engines, still_held=session.still_held, invalidate=session.invalidate
             )
             nursery.start_soon(_expire_uploads, config, client, journal)
-            if not config.read_only:
-                nursery.start_soon(_remove_forsaken, config, client)
             if control is not None:
                 commands = _commands(config, engines, filesystem, session)
                 nursery.start_soon(serve_control, control, commands)
@@ -125,9 +127,11 @@ async def _expire_uploads(config: MountConfig, client: CosClient, journal: Uploa
 
 
 async def _remove_forsaken(config: MountConfig, client: CosClient) -> None:
+    """While the root is asked for: a moment later it would cost a request at an odd time."""
     age_s = max(config.transfer.upload_expiry_s, LEAST_FORSAKEN_S)
     try:
-        await remove_forsaken(client, prefix=config.prefix, older_than_s=age_s)
+        with trio.move_on_after(FORSAKEN_LIMIT_S):
+            await remove_forsaken(client, prefix=config.prefix, older_than_s=age_s)
     except CosfsError as error:
         logger.info("forsaken files not removed error=%s", error)
 
