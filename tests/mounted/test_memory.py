@@ -13,6 +13,13 @@ BUDGET = 64 * MIB
 SIZE = 48 * MIB  # four of them are three times the budget
 ALLOWANCE = 120 * MIB  # the interpreter, its libraries, receive buffers and bodies on the way
 
+OWN = 60 * MIB  # of the process
+WAITING = 2 * MIB  # a write's bytes and the buffer that it came in
+
+
+def write_zeros(path: Path) -> None:
+    run("dd", "if=/dev/zero", f"of={path}", "bs=1M", "count=4", "status=none")
+
 
 def peak(pid: int) -> int:
     """The most that the process ever had resident, in bytes."""
@@ -37,6 +44,23 @@ def test_writers_faster_than_the_service_stay_in_the_budget(tmp_path: Path) -> N
 
     assert sizes == [SIZE] * 4
     assert most < BUDGET + ALLOWANCE
+
+
+def test_many_waiting_writers_take_two_mebibytes_each_beside_the_budget() -> None:
+    writers = 32
+    options = ["--memory", "64M"]
+
+    with (
+        emulator_process("--bandwidth", str(4 * MIB), "--no-md5") as emulator,
+        mounted(emulator, options=options) as mount,
+    ):
+        with ThreadPoolExecutor(writers) as threads:
+            list(threads.map(lambda n: write_zeros(mount.path / f"f{n}"), range(writers)))
+        most = peak(mount.process.pid)
+        sizes = {path.stat().st_size for path in mount.path.iterdir()}
+
+    assert sizes == {4 * MIB}
+    assert most < BUDGET + OWN + writers * WAITING
 
 
 def test_a_thousand_small_open_files_fit_the_budget() -> None:
