@@ -162,7 +162,7 @@ def test_status_tells_what_a_mount_is_doing(own_emulator: EmulatorProcess) -> No
     assert (answer["pid"], answer["version"]) == (mount.process.pid, __version__)
     assert (answer["files_open"], answer["files_dirty"]) == (1, 1)
     assert answer["bytes_left"] == MIB
-    assert answer["requests"] == {"metadata": 0, "data": 1, "merge": 0}
+    assert answer["requests"] == {"metadata": 0, "small": 0, "data": 1, "merge": 0}
     assert f"cos://{BUCKET} on {mount.path}\n" in shown
     assert "big: 3 MiB of 4 MiB stored so far" in shown
 

@@ -221,4 +221,4 @@ def test_program_costs_what_the_readme_says(
     with cost(used) as spent:
         shell(f"{command.replace('/tmp', str(sources))} > /dev/null", used.path)
 
-    assert spent.operations == expected
+    assert spent.operations == expected, spent.requests

@@ -86,7 +86,7 @@ def test_a_directory_of_more_than_a_page_is_listed_whole(place: Place) -> None:
     with place.fresh() as path:
         assert set(os.listdir(path)) == names
         assert (path / "entry 1099").read_text() == "1099\n"
-    shell("rm -r ../" + place.path.name + "/*", place.path)
+    shell("rm -r ../" + place.path.name + "/* && sync .", place.path)
     assert place.sdk.keys(place.prefix) == [place.prefix]
 
 

@@ -211,7 +211,8 @@ def test_interrupted_upload_is_listed_and_aborted(
     with user.start("python3", "-c", WRITER, mountpoint / "f") as writer:
         assert writer.stdout is not None
         assert writer.stdout.readline() == "written\n"
-        eventually(lambda: bool(sdk.uploads()))
+        # The first of a part: the journal knows the upload by then.
+        eventually(lambda: "UploadPart" in {each["operation"] for each in emulator.requests()})
         kill_mount(user, mountpoint)
         os.kill(writer.pid, signal.SIGKILL)
 
