@@ -16,18 +16,10 @@ from cosfs.cos.client import CosClient
 from cosfs.cos.model import MAX_LIST_KEYS, Key, ListedObject, ListingPage, ObjectInfo
 from cosfs.errors import NoSuchBucket, NotFound
 from cosfs.namespace.attributes import HADOOP_SUFFIX, AttributeCodec, Attributes
+from cosfs.namespace.changes import Change
+from cosfs.namespace.entries import ListedEntry, collect_entries, marker_of, settled_names
 from cosfs.namespace.known import KnownObjects
-from cosfs.namespace.listings import (
-    MAX_DIRECTORIES,
-    Change,
-    ListedEntry,
-    Listing,
-    ListingCache,
-    Page,
-    collect_entries,
-    marker_of,
-    settled_names,
-)
+from cosfs.namespace.listings import MAX_DIRECTORIES, Listing, ListingCache, Page
 from cosfs.namespace.parallel import SingleFlight, for_each
 from cosfs.namespace.ranges import MOST_PAGES, AskedPage, OrderedPages, read_whole
 
@@ -67,6 +59,7 @@ class Finder:
         self._client = client
         self._codec = codec
         self._listings = listings
+        self._changes = listings.changes
         self.known = known
         self._listings_only = listings_only
         self._heads: SingleFlight[ObjectInfo | None] = SingleFlight()
@@ -85,10 +78,10 @@ class Finder:
         A directory that fits one page is listed, which answers for all its names; in a larger one
         the name alone is asked for, or a page from it on when its neighbour was asked for before.
         """
-        if self._listings.is_leaving(prefix, name):
+        if self._changes.is_leaving(prefix, name):
             return None
         seen = self._seen(prefix, name) or await self._list_for(prefix, name)
-        change = self._listings.recent(prefix).get(name)
+        change = self._changes.recent(prefix).get(name)
         if seen is not None:
             # An own change is put into any listing: what it shows is not what COS has said.
             seen_at = seen.time if change is None else change.time
@@ -129,7 +122,7 @@ class Finder:
                 return replace(self._found(known), checked=listing.time)
             if listing.marker is None:
                 return replace(self._implicit(), checked=listing.time)
-        asked = self._markers.get((key, self._listings.generation(key)))
+        asked = self._markers.get((key, self._changes.generation(key)))
         if asked is not None and (asked.info is not None or entry.alias is None):
             return asked
         return self._implicit() if self._listings_only else None
@@ -201,7 +194,7 @@ class Finder:
         """Every object under *prefix*, at any depth, as COS lists it now."""
         markers = [prefix + end for end in self._listings.page_ends(prefix)]
         ask = partial(self._ask, prefix, "", MAX_LIST_KEYS)
-        pages = await read_whole(ask, self._listings, markers=markers)
+        pages = await read_whole(ask, self._changes, markers=markers)
         return [listed for page in pages for listed in page.objects]
 
     async def is_empty(self, prefix: str) -> bool:
@@ -209,13 +202,13 @@ class Finder:
         listing = self._listings.fresh(prefix)
         if listing is not None and not listing.entries and not listing.hidden:
             return True
-        changes = self._listings.recent(prefix)
+        changes = self._changes.recent(prefix)
         if any(change.entry is not None for change in changes.values()):
             return False
         ask = partial(self._ask, prefix, "/", MAX_LIST_KEYS if changes else 2)
-        pages = OrderedPages(ask, self._listings, None, most=MOST_PAGES)
+        pages = OrderedPages(ask, self._changes, None, most=MOST_PAGES)
         while (asked := await pages.next_page()) is not None:
-            if not _all_removed(prefix, asked.page, self._listings.recent(prefix)):
+            if not _all_removed(prefix, asked.page, self._changes.recent(prefix)):
                 return False
         return True
 
@@ -224,7 +217,7 @@ class Finder:
         listing = self._listings.fresh(prefix)
         if listing is not None and name in listing.entries:
             return _Seen(listing.entries[name], listing.time)
-        if listing is not None and name in self._listings.recent(prefix):
+        if listing is not None and name in self._changes.recent(prefix):
             return _Seen(None, trio.current_time())  # this mount has removed it
         last = self._listings.last_known(prefix)
         if last is not None and self._listings.is_absent(prefix, name):
@@ -268,12 +261,12 @@ class Finder:
 
     async def _ask_page(self, prefix: str, after: str) -> AskedPage:
         asked = await self._ask(prefix, "/", MAX_LIST_KEYS, prefix + after if after else "")
-        with self._listings.held(asked.began):
+        with self._changes.held(asked.began):
             await self.known.load(asked.page.objects)
         return asked
 
     async def _ask(self, prefix: str, delimiter: str, max_keys: int, marker: str) -> AskedPage:
-        with self._listings.request() as began:
+        with self._changes.request() as began:
             page = await self._client.list_objects(
                 prefix=prefix, delimiter=delimiter, marker=marker, max_keys=max_keys
             )
@@ -349,7 +342,7 @@ class Finder:
 
     async def _shared_head(self, key: Key) -> ObjectInfo | None:
         # A HEAD from before an own change must not answer for after it.
-        version = (key, self._listings.generation(key))
+        version = (key, self._changes.generation(key))
         began = trio.current_time()
         info = await self._heads.share(version, lambda: self.head(key))
         if key.endswith("/"):

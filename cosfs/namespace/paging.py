@@ -11,15 +11,9 @@ from typing import Final
 import trio
 
 from cosfs.cos.model import ListedObject
-from cosfs.namespace.listings import (
-    ListedEntry,
-    ListingCache,
-    Moment,
-    Page,
-    collect_entries,
-    marker_of,
-    settled_names,
-)
+from cosfs.namespace.changes import Moment
+from cosfs.namespace.entries import ListedEntry, collect_entries, marker_of, settled_names
+from cosfs.namespace.listings import ListingCache, Page
 from cosfs.namespace.lookups import Finder
 from cosfs.namespace.ranges import OrderedPages, PageEnds
 
@@ -35,6 +29,7 @@ class PagedNames:
         """Without *nursery* no page is asked for ahead."""
         self._finder = finder
         self._listings = listings
+        self._changes = listings.changes
         self._nursery = nursery
         self._began: Moment | None = None
         self._after: str | None = ""
@@ -50,7 +45,7 @@ class PagedNames:
     async def next_names(self, prefix: str) -> Sequence[ListedEntry] | None:
         """The entries of the next page, sorted by name, own changes put in; None at the end."""
         if self._began is None:
-            self._began = self._listings.moment()
+            self._began = self._changes.moment()
             known = self._listings.complete(prefix)
             if known is not None:
                 self._snapshot = sorted(known.entries.values(), key=lambda entry: entry.name)
@@ -72,7 +67,7 @@ class PagedNames:
         batch = self._snapshot[: -BATCH - 1 : -1]
         del self._snapshot[-BATCH:]
         assert self._began is not None
-        return self._listings.merged(prefix, batch, self._began)
+        return self._changes.merged(prefix, batch, self._began)
 
     async def _next_page(self, prefix: str) -> Sequence[ListedEntry]:
         after = self._after
@@ -92,7 +87,7 @@ class PagedNames:
         shown = settled_names(entries, upto)
         self._held = {name: entries[name] for name in entries.keys() - shown.keys()}
         stored = Page(entries=shown, time=asked.began.time, after=after, upto=upto)
-        with self._listings.held(asked.began):  # the answer may have taken longer than the lag
+        with self._changes.held(asked.began):  # the answer may have taken longer than the lag
             self._listings.store_page(prefix, stored, asked.began)
         self._join(prefix, stored)
         return sorted(stored.entries.values(), key=lambda entry: entry.name)
@@ -104,7 +99,7 @@ class PagedNames:
             self._prefix = prefix
             self._pages = OrderedPages(
                 lambda marker: self._finder.page(prefix, marker[len(prefix) :]),
-                self._listings,
+                self._changes,
                 self._nursery,
                 after=prefix + after if after else "",
                 markers=[prefix + end for end in self._listings.page_ends(prefix)],

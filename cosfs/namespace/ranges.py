@@ -19,7 +19,7 @@ import trio
 
 from cosfs.cos.model import MAX_LIST_KEYS, ListingPage
 from cosfs.errors import CosfsError, ProtocolError
-from cosfs.namespace.listings import LISTING_LAG_S, ListingCache, Moment
+from cosfs.namespace.changes import LISTING_LAG_S, Moment, OwnChanges
 from cosfs.namespace.parallel import Begun
 
 MOST_AHEAD: Final = 8  # pages, of about 0.5 MB; a quarter of the METADATA requests
@@ -74,7 +74,7 @@ class OrderedPages:
     def __init__(
         self,
         ask: Ask,
-        listings: ListingCache,
+        changes: OwnChanges,
         nursery: trio.Nursery | None,
         *,
         after: str = "",
@@ -87,7 +87,7 @@ class OrderedPages:
         inside a common prefix would show it twice.
         """
         self._ask = ask
-        self._listings = listings
+        self._changes = changes
         self._nursery = nursery
         self._after: str | None = after
         self._markers = deque(marker for marker in markers if marker > after)
@@ -173,7 +173,7 @@ class OrderedPages:
         finally:
             ahead.arrived.set()
         self._ask_ahead()
-        with self._listings.held(ahead.asked.began), trio.move_on_after(LISTING_LAG_S):
+        with self._changes.held(ahead.asked.began), trio.move_on_after(LISTING_LAG_S):
             await ahead.taken.wait()
         if not ahead.taken.is_set():
             self._ahead.remove(ahead)
@@ -181,13 +181,13 @@ class OrderedPages:
 
 
 async def read_whole(
-    ask: Ask, listings: ListingCache, *, markers: Iterable[str]
+    ask: Ask, changes: OwnChanges, *, markers: Iterable[str]
 ) -> list[ListingPage]:
     """All pages of a listing. Raises ProtocolError if it does not end."""
     pages: list[ListingPage] = []
     errors: list[CosfsError] = []
     async with trio.open_nursery() as nursery:
-        ordered = OrderedPages(ask, listings, nursery, markers=markers, most=MOST_PAGES)
+        ordered = OrderedPages(ask, changes, nursery, markers=markers, most=MOST_PAGES)
         try:
             while (asked := await ordered.next_page()) is not None:
                 pages.append(asked.page)

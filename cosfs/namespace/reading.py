@@ -15,16 +15,11 @@ from cosfs.cos.model import MAX_KEY_BYTES, Key, ObjectInfo
 from cosfs.errors import AccessDenied, InvalidArgument, NameTooLong, NoSuchEntry, NotADirectory
 from cosfs.namespace.attributes import DEFAULT_FILE_MODE, AttributeCodec, Attributes
 from cosfs.namespace.directories import DirectoryEntry, DirectoryReader
+from cosfs.namespace.entries import MAX_NAME_BYTES, ListedEntry, is_valid_name, split_key
 from cosfs.namespace.hidden import new_hidden_path
 from cosfs.namespace.inodes import NEVER, InodeTable, Node
 from cosfs.namespace.known import KnownObjects
-from cosfs.namespace.listings import (
-    MAX_NAME_BYTES,
-    ListedEntry,
-    ListingCache,
-    is_valid_name,
-    split_key,
-)
+from cosfs.namespace.listings import ListingCache
 from cosfs.namespace.lookups import Finder, Found
 from cosfs.namespace.paging import PagedNames
 from cosfs.namespace.siblings import Siblings
@@ -49,6 +44,7 @@ class NamespaceReader:
         self.codec = codec
         self._prefix = prefix
         self._listings = ListingCache(config)
+        self._changes = self._listings.changes
         self._times = RecentTimes()
         self._listings_only = config.stat is StatSource.LIST
         self._finder = Finder(
@@ -113,10 +109,10 @@ class NamespaceReader:
                 return node
             if self._siblings is not None:
                 self._siblings.asked(prefix, name)
-            with self._listings.request() as began:
+            with self._changes.request() as began:
                 found = await self._finder.find(prefix, name)
             unmoved = prefix == self.key_of(parent)
-            if unmoved and not self._listings.changed_since(prefix, name, began):
+            if unmoved and not self._changes.changed_since(prefix, name, began):
                 return self._adopt(parent, name, found)
 
     async def refresh(self, node: Node, *, force: bool = False) -> None:
@@ -132,9 +128,9 @@ class NamespaceReader:
             if _is_ours(node):
                 return None
             prefix, name = split_key(self.key_of(node))
-            with self._listings.request() as began:
+            with self._changes.request() as began:
                 found = await self._reload(node, force=force)
-            if not self._listings.changed_since(prefix, name, began):
+            if not self._changes.changed_since(prefix, name, began):
                 return self._confirm(node, found)
         return None
 
@@ -148,7 +144,7 @@ class NamespaceReader:
         if not directory.unlinked:
             self._require_directory(directory)
         paged = PagedNames(self._finder, self._listings, self._background)
-        changes = {} if directory.unlinked else self._listings.recent(self.key_of(directory))
+        changes = {} if directory.unlinked else self._changes.recent(self.key_of(directory))
         owed = {name for name, change in changes.items() if change.entry is not None}
         owed |= {child.name for child in directory.children.values() if _is_owed(child)}
 
@@ -294,7 +290,7 @@ class NamespaceReader:
         self, directory: Node, prefix: str, names: list[str]
     ) -> list[DirectoryEntry]:
         """Entries of names that COS does not list yet, if they are still there."""
-        changes = self._listings.recent(prefix)
+        changes = self._changes.recent(prefix)
         entries = []
         for name in names:
             child = self.inodes.child(directory, name)

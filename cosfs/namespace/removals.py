@@ -34,7 +34,8 @@ from cosfs.cos.client import CosClient
 from cosfs.cos.health import HealthState
 from cosfs.cos.model import MAX_DELETE_KEYS, Key
 from cosfs.errors import CosError
-from cosfs.namespace.listings import ListingCache, split_key
+from cosfs.namespace.entries import split_key
+from cosfs.namespace.listings import ListingCache
 from cosfs.namespace.parallel import for_each
 
 # Enough that nobody who removes a few files is told that they are gone before they are, and that
@@ -178,7 +179,7 @@ class Removals:
 
     def _put_off(self, key: Key) -> None:
         self._collected[key] = trio.current_time()
-        self._listings.leaving(key)
+        self._listings.changes.leaving(key)
         if len(self._collected) >= MAX_DELETE_KEYS:
             self._due.set()
         if not self._runs:

@@ -14,7 +14,7 @@ from typing import Final
 import trio
 from cachetools import LRUCache
 
-from cosfs.namespace.listings import ListedEntry
+from cosfs.namespace.entries import ListedEntry
 from cosfs.namespace.lookups import Finder
 from cosfs.namespace.parallel import in_background
 

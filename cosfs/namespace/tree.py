@@ -22,8 +22,8 @@ from cosfs.namespace.attributes import (
     new_attributes,
 )
 from cosfs.namespace.directories import DirectoryEntry
+from cosfs.namespace.entries import ListedEntry, split_key
 from cosfs.namespace.inodes import NEVER, Node
-from cosfs.namespace.listings import ListedEntry, split_key
 from cosfs.namespace.moving import CopyObject, Move
 from cosfs.namespace.reading import checked_key
 from cosfs.namespace.writing import NEW_DIRECTORY, NamespaceWriter, as_listed
@@ -58,7 +58,7 @@ class Namespace(NamespaceWriter):
         )
         prefix = checked_key(f"{self.key_of(parent)}{name}/")
         info = await self._put_marker(prefix, attributes, NEW_DIRECTORY)
-        with self._listings.request() as began:
+        with self._changes.request() as began:
             self._listings.store(prefix, {}, began, as_listed(info))
         self._times.removed(prefix)
         self._name_made(parent)
@@ -239,7 +239,7 @@ class Namespace(NamespaceWriter):
         """Keys below a directory that its listing may not show yet."""
         objects = [below.object for below in [node, *self.inodes.descendants(node)]]
         keys = [info.key for info in objects if info is not None]
-        return [*keys, *self._listings.recent_keys(self.key_of(node))]
+        return [*keys, *self._changes.recent_keys(self.key_of(node))]
 
     def _markers(self, directory: Node) -> list[Key]:
         """Every key that makes the directory exist without entries."""

@@ -19,9 +19,9 @@ from cosfs.namespace.attributes import (
     AttributeCodec,
     Attributes,
 )
+from cosfs.namespace.entries import ListedEntry, split_key
 from cosfs.namespace.inodes import NEVER, Node
 from cosfs.namespace.known import KnownObjects
-from cosfs.namespace.listings import ListedEntry, split_key
 from cosfs.namespace.moving import CopyObject, ObjectMover
 from cosfs.namespace.reading import NamespaceReader
 from cosfs.namespace.removals import Removals

@@ -6,7 +6,7 @@ import trio
 from cosfs.cos.model import Key, ObjectProperties
 from cosfs.emulator.faults import Fault
 from cosfs.errors import DeadlineExceeded, NoSuchEntry, ObjectArchived
-from cosfs.namespace.listings import LISTING_LAG_S
+from cosfs.namespace.changes import LISTING_LAG_S
 from tests.support.engines import Files
 from tests.support.jumping import run_jumping
 

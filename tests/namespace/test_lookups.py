@@ -11,9 +11,10 @@ from cosfs.config import ABSENCE_SHARE, AttributeConfig
 from cosfs.cos.model import Key
 from cosfs.errors import NoSuchEntry
 from cosfs.namespace.attributes import new_attributes
+from cosfs.namespace.entries import ListedEntry
 from cosfs.namespace.inodes import Node
 from cosfs.namespace.known import KnownObjects
-from cosfs.namespace.listings import ListedEntry, ListingCache
+from cosfs.namespace.listings import ListingCache
 from cosfs.namespace.lookups import Finder
 from cosfs.namespace.tree import Namespace
 from tests.namespace.conftest import TTL_S, World

@@ -9,12 +9,11 @@ import trio.testing
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cosfs.config import AttributeConfig
 from cosfs.cos.model import MAX_LIST_KEYS, ETag, Key, ListedObject, ListingPage
 from cosfs.emulator.listing import Window, read_page
 from cosfs.errors import ProtocolError, ServiceBusy
 from cosfs.namespace import ranges
-from cosfs.namespace.listings import ListingCache
+from cosfs.namespace.changes import OwnChanges
 from cosfs.namespace.ranges import AskedPage, OrderedPages, PageEnds, read_whole
 from tests.support.jumping import run_jumping
 
@@ -42,7 +41,7 @@ class Server:
     delays_s: Sequence[float] = (DELAY_S,)
     asked: list[str] = field(default_factory=list)
     most_at_once: int = 0
-    listings: ListingCache = field(default_factory=lambda: ListingCache(AttributeConfig()))
+    changes: OwnChanges = field(default_factory=OwnChanges)
     _at_once: int = 0
 
     async def ask(self, marker: str) -> AskedPage:
@@ -51,7 +50,7 @@ class Server:
         self._at_once += 1
         self.most_at_once = max(self.most_at_once, self._at_once)
         try:
-            with self.listings.request() as began:
+            with self.changes.request() as began:
                 page = self._page_after(marker)
                 await trio.sleep(self.delays_s[len(self.asked) % len(self.delays_s)])
             return AskedPage(page=page, began=began)
@@ -72,7 +71,7 @@ class Server:
         )
 
     def pages(self, nursery: trio.Nursery | None, markers: Sequence[str] = ()) -> OrderedPages:
-        return OrderedPages(self.ask, self.listings, nursery, markers=markers)
+        return OrderedPages(self.ask, self.changes, nursery, markers=markers)
 
 
 def listed(key: str) -> ListedObject:
@@ -252,7 +251,7 @@ async def test_error_is_told_in_its_turn_and_the_page_asked_for_again(
             raise ServiceBusy("x", operation="GET Bucket", status=503, code="x")
         return await server.ask(marker)
 
-    pages = OrderedPages(ask, server.listings, nursery, markers=ends_of(names))
+    pages = OrderedPages(ask, server.changes, nursery, markers=ends_of(names))
     for _ in range(5):
         assert await pages.next_page() is not None
     with pytest.raises(ServiceBusy):
@@ -282,7 +281,7 @@ async def test_whole_listing_is_read_side_by_side() -> None:
     names = numbered(40 * PAGE)
     server = Server(names, delimiter="")
 
-    pages = await read_whole(server.ask, server.listings, markers=ends_of(names))
+    pages = await read_whole(server.ask, server.changes, markers=ends_of(names))
 
     assert [key for page in pages for key in shown(page)] == names
     assert server.most_at_once == ranges.MOST_AHEAD
@@ -295,7 +294,7 @@ async def test_whole_listing_that_has_no_end_is_given_up() -> None:
 
     async def ask(marker: str) -> AskedPage:
         page = ListingPage(objects=(), prefixes=(), next_marker=f"{int(marker or 0) + 1:09}")
-        return AskedPage(page=page, began=server.listings.moment())
+        return AskedPage(page=page, began=server.changes.moment())
 
     with pytest.raises(ProtocolError, match="no end after 2000 pages"):
-        await read_whole(ask, server.listings, markers=())
+        await read_whole(ask, server.changes, markers=())

@@ -10,8 +10,9 @@ from cosfs.config import AttributeConfig
 from cosfs.cos.model import MAX_DELETE_KEYS, Key
 from cosfs.emulator.faults import Fault
 from cosfs.errors import AccessDenied, CosError, DeadlineExceeded, NoSuchEntry
+from cosfs.namespace.changes import LISTING_LAG_S
 from cosfs.namespace.inodes import Node
-from cosfs.namespace.listings import LISTING_LAG_S, ListingCache
+from cosfs.namespace.listings import ListingCache
 from cosfs.namespace.removals import (
     BATCH_DELAY_S,
     MOST_COLLECTED,
