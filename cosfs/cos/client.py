@@ -1,8 +1,8 @@
 """CosClient: one coroutine per REST operation of COS.
 
-Signing, attempts, deadlines and limits are sender.py's; XML and headers are wire.py's and
-headers.py's; multipart uploads are multipart.py's. What is said here is what each operation sends,
-and when its answer is a success.
+Attempts, deadlines and limits are sender.py's, signatures signer.py's; XML and headers are
+wire.py's and headers.py's; multipart uploads are multipart.py's. What is said here is what each
+operation sends, and when its answer is a success.
 """
 
 from collections.abc import Sequence

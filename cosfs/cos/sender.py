@@ -1,12 +1,13 @@
-"""One REST operation from request to result: its turn, its deadline, its attempts, its signature.
+"""One REST operation from request to result: its turn, its deadline, its attempts.
 
 Invariants: every request is signed anew for every attempt; an operation holds its place in its
 lane from its first attempt to its last, and lanes never wait for each other; no operation outlives
-its deadline. Knows no operation by name: those are client.py's.
+its deadline. Knows no operation by name: those are client.py's. How a body moves is bodies.py's,
+what authorizes a request signer.py's.
 """
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AbstractContextManager
 from functools import lru_cache
 from typing import Final, TypeVar
@@ -16,8 +17,7 @@ import trio
 
 from cosfs import __version__
 from cosfs.config import ServiceConfig
-from cosfs.cos.connection import Body as AnswerBody
-from cosfs.cos.connection import Chunks
+from cosfs.cos.bodies import RequestBody, read_into, read_whole
 from cosfs.cos.credentials import Credentials, CredentialsProvider
 from cosfs.cos.download import Download, Truncated
 from cosfs.cos.endpoint import Endpoint
@@ -30,25 +30,17 @@ from cosfs.cos.failures import (
     service_error,
 )
 from cosfs.cos.health import ServiceHealth
-from cosfs.cos.model import Body
 from cosfs.cos.patience import INACTIVITY_S, MERGE_S, OperationTime, body_allowance_s
 from cosfs.cos.retry import Attempts, Remedy
-from cosfs.cos.signing import SigningKey, Window, encode, sign, signing_key
+from cosfs.cos.signer import Signer
+from cosfs.cos.signing import encode
 from cosfs.cos.turns import Turn, Turns
-from cosfs.cos.wire import Malformed, error_of, parse_time
+from cosfs.cos.wire import Malformed, error_of
 from cosfs.errors import CosError, DeadlineExceeded, ProtocolError, ServiceError, TransportError
 
 METADATA_REQUESTS: Final = 32  # in flight; `ls -l` at 30 ms is bound by the CPU then
 MERGE_REQUESTS: Final = 16  # in flight; COS works on them, we only wait
 SHORTEST_TRY_S: Final = 0.5  # with less time left, another attempt would hardly be answered
-MAX_ANSWER_SIZE: Final = 8 << 20  # a full listing page has under 4 MiB; more is no COS
-_EARLY_S: Final = 60  # the clocks of client and server differ; so does Tencent's SDK
-_WINDOW_S: Final = 3600
-_REUSE_S: Final = 600  # a signing key is made once in ten minutes, not for every request
-_MAX_SKEW_S: Final = 900  # COS, "RequestTimeTooSkewed": 15 minutes
-_JOIN_SIZE: Final = (
-    256 << 10
-)  # one memory copy of this costs less than a system call for 4 KiB each
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -71,7 +63,7 @@ class Sender:
         self._connect_timeout_s = config.connect_timeout_s
         self._credentials = credentials
         self._transport = transport
-        self._signer = _Signer(now)
+        self._signer = Signer(now)
         self._names_itself = False  # the service, in its answers
         self.health = ServiceHealth(url, timeout_s=config.timeout_s, now=now)
         limits = {
@@ -101,7 +93,7 @@ class Sender:
         """
 
         async def receive(response: httpx.Response, time: OperationTime) -> T:
-            body = await _read_whole(response, time.received)
+            body = await read_whole(response, time.received)
             headers = dict(response.headers.items())  # httpx would search all names for each
             answer = Answer(status=response.status_code, headers=headers, body=body)
             return _understood(answer, request, read)
@@ -116,7 +108,7 @@ class Sender:
 
         async def receive(response: httpx.Response, time: OperationTime) -> None:
             time.allow(download.begin(response.status_code, response.headers))
-            await _receive(response, download, time.moved)
+            await read_into(response, download, time.moved)
             download.end()
 
         async def attempt(time: OperationTime) -> None:
@@ -257,7 +249,7 @@ class Sender:
         self, response: httpx.Response, request: Request, offset_s: float
     ) -> ServiceError:
         """The error of an answer to what was signed with the clock set forward by *offset_s*."""
-        body = await _read_whole(response)
+        body = await read_whole(response)
         error = service_error(
             response.status_code,
             response.headers,
@@ -305,108 +297,10 @@ class Sender:
             request.method,
             _base_url(endpoint),
             headers=headers,
-            stream=_Stream(request.body, sent),
+            stream=RequestBody(request.body, sent),
             # Not in the URL: httpx would take that apart for every request.
             extensions={"timeout": timeout, "target": target.encode()},
         )
-
-
-class _Signer:
-    """Signs with one key for ten minutes, by a clock that can be set."""
-
-    def __init__(self, now: Callable[[], float]) -> None:
-        self._now = now
-        self.offset_s = 0.0  # the server's clock minus ours
-        self._key: SigningKey | None = None
-        self._credentials: Credentials | None = None
-
-    def is_off(self, date: str, offset_s: float) -> bool:
-        """Whether an answer's Date header tells that *offset_s* was too wrong for COS."""
-        true_s = self._offset_of(date)
-        return true_s is not None and abs(true_s - offset_s) > _MAX_SKEW_S
-
-    def set_clock(self, date: str) -> None:
-        """Take the time from an answer's Date header. Without a usable one nothing changes."""
-        offset_s = self._offset_of(date)
-        if offset_s is None:
-            return
-        self.offset_s = offset_s
-        self._key = None
-        log.warning("clock corrected offset_s=%.0f; set the clock of this machine", self.offset_s)
-
-    def _offset_of(self, date: str) -> float | None:
-        try:
-            return parse_time(date) / 1e9 - self._now()
-        except Malformed:
-            return None
-
-    def authorization(
-        self, request: Request, headers: Mapping[str, str], credentials: Credentials
-    ) -> dict[str, str]:
-        """The headers that authorize *request*."""
-        token = {} if credentials.token is None else {"x-cos-security-token": credentials.token}
-        authorization = sign(
-            request.method,
-            request.endpoint.path(request.key),
-            query=request.query,
-            headers={**headers, **token},
-            key=self._current_key(credentials),
-        )
-        return {**token, "authorization": authorization}
-
-    def _current_key(self, credentials: Credentials) -> SigningKey:
-        now = int(self._now() + self.offset_s)
-        key = self._key
-        if key is not None and credentials == self._credentials:
-            age_s = now - key.window.start - _EARLY_S
-            if 0 <= age_s < _REUSE_S:
-                return key
-        window = Window(now - _EARLY_S, now + _WINDOW_S)
-        self._key = signing_key(credentials.secret_id, credentials.secret_key, window)
-        self._credentials = credentials
-        return self._key
-
-
-class _Stream(httpx.AsyncByteStream):
-    """A body on its way out; *sent* is told how much of it was taken."""
-
-    def __init__(self, body: Body, sent: Callable[[int], None]) -> None:
-        self._body = body
-        self._sent = sent
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        return _Pieces(_joined(self._body), self._sent)
-
-
-class _Pieces(AsyncIterator[bytes]):
-    # No async generator: httpcore drops what it iterates when a connection breaks, and trio warns
-    # of generators that were dropped.
-    def __init__(self, pieces: Iterator[bytes], sent: Callable[[int], None]) -> None:
-        self._pieces = pieces
-        self._sent = sent
-        self._position = 0
-
-    async def __anext__(self) -> bytes:
-        self._sent(self._position)  # who asks for more has written what there was
-        for piece in self._pieces:
-            self._position += len(piece)
-            return piece
-        raise StopAsyncIteration
-
-
-def _joined(body: Body) -> Iterator[bytes]:
-    """The bytes of *body*, small chunks joined: each costs a system call."""
-    joined: list[bytes] = []
-    size = 0
-    for chunk in body:
-        if size and size + len(chunk) > _JOIN_SIZE:
-            yield b"".join(joined)
-            joined, size = [], 0
-        if chunk:
-            joined.append(chunk)
-            size += len(chunk)
-    if size:
-        yield b"".join(joined)
 
 
 @lru_cache(maxsize=8)
@@ -424,48 +318,6 @@ def _understood(answer: Answer, request: Request, read: Callable[[Answer], T]) -
     raise service_error(
         answer.status, answer.headers, answer.body, operation=request.operation, key=request.key
     )
-
-
-async def _receive(
-    response: httpx.Response, download: Download, moved: Callable[[], None]
-) -> None:
-    """Receive an answer's body; *moved* is told whenever some of it has come."""
-    stream = response.stream
-    assert isinstance(stream, httpx.AsyncByteStream)
-    body = stream if isinstance(stream, AnswerBody) else Chunks(stream)
-    try:
-        while room := download.room():
-            size = await body.receive_into(room)
-            if not size:
-                return
-            download.take(size)
-            moved()
-        # Its end as well: else the connection could not be used again.
-        await body.receive_into(memoryview(bytearray(1)))
-    finally:
-        await body.aclose()
-
-
-async def _read_whole(
-    response: httpx.Response, received: Callable[[int], None] = lambda _: None
-) -> bytes:
-    """The body of an answer, bounded. Malformed past MAX_ANSWER_SIZE."""
-    # Not aread(): its bookkeeping costs as much as the bytes of a small chunk.
-    assert isinstance(response.stream, httpx.AsyncByteStream)
-    chunks = aiter(response.stream)
-    chunks_read: list[bytes] = []
-    size = 0
-    try:
-        async for chunk in chunks:
-            size += len(chunk)
-            if size > MAX_ANSWER_SIZE:
-                raise Malformed(f"an answer of over {MAX_ANSWER_SIZE} bytes")
-            chunks_read.append(chunk)
-            received(size)
-    finally:
-        if isinstance(chunks, AsyncGenerator):
-            await chunks.aclose()
-    return b"".join(chunks_read)
 
 
 def _detail_of(error: CosError | None) -> str:

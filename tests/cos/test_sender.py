@@ -293,19 +293,3 @@ async def test_sink_that_raises_ends_the_download() -> None:
     with pytest.raises(MemoryError):
         await client_of(transport).get_object(KEY, sink=Refusing())
     assert len(transport.sent) == 1
-
-
-async def test_small_chunks_are_joined_and_large_ones_left_alone() -> None:
-    received: list[bytes] = []
-
-    class Receiving(ScriptedTransport):
-        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
-            assert isinstance(request.stream, httpx.AsyncByteStream)
-            received.extend([chunk async for chunk in request.stream])
-            return await super().handle_async_request(request)
-
-    large = bytes(1 << 20)
-    body = [b"a" * 4096] * 100 + [large] + [b"b"]
-    await client_of(Receiving(STORED)).put_object(KEY, body, properties=PLAIN)
-    assert [len(chunk) for chunk in received] == [64 * 4096, 36 * 4096, 1 << 20, 1]
-    assert received[2] is large
