@@ -1,9 +1,8 @@
 """FUSE requests as calls of Filesystem: unpack, call, pack. No decisions.
 
-Names are bytes outside and text inside; the translation is here and nowhere else.
+Names are bytes outside and text inside: those that come in are decoded here, and nowhere else.
 """
 
-import contextlib
 import logging
 import os
 import stat
@@ -11,7 +10,6 @@ from collections.abc import Sequence
 from typing import Final
 
 import pyfuse3
-import trio
 from pyfuse3 import (
     EntryAttributes,
     FileHandleT,
@@ -35,20 +33,15 @@ from cosfs.errors import (
     StaleFile,
     UnencodableName,
 )
-from cosfs.fs.filesystem import PATH_MAX, Filesystem
+from cosfs.fs.filesystem import Filesystem
 from cosfs.fs.handles import FileHandle
-from cosfs.fuse.absent import AbsentNames
 from cosfs.fuse.errnos import handler, notification, query
-from cosfs.fuse.listed import UNKNOWN_INODE, ListedName
 from cosfs.fuse.pacing import WritePacer
+from cosfs.fuse.view import BLOCK_SIZE, KernelView
 from cosfs.namespace.attributes import AttributeChange, Attributes, new_attributes
-from cosfs.namespace.directories import DirectoryEntry
-from cosfs.namespace.inodes import Node
 
 _log = logging.getLogger(__name__)
 
-BLOCK_SIZE: Final = 1 << 20  # st_blksize: most programs write and read in pieces of it
-_STAT_BLOCK: Final = 512  # POSIX: the unit of st_blocks
 _FRAGMENT: Final = 4096
 _FRAGMENTS: Final = MAX_OBJECT_SIZE // _FRAGMENT  # a bucket has no size; one object fits for sure
 _DOTS: Final = 2  # "." and "..", which come first
@@ -72,27 +65,14 @@ class Operations(pyfuse3.Operations):
 
     supports_dot_lookup = False
 
-    def __init__(self, filesystem: Filesystem, pacer: WritePacer, *, timeout_s: float) -> None:
+    def __init__(
+        self, filesystem: Filesystem, view: KernelView, pacer: WritePacer, *, timeout_s: float
+    ) -> None:
         super().__init__()
         self.timeout_s = timeout_s
         self._fs = filesystem
+        self._view = view
         self._pacer = pacer
-        self._listed = ListedName()
-        self._absent = AbsentNames()
-
-    def invalidate(self, nodes: Sequence[Node]) -> None:
-        """Have the kernel ask again for what it knows of *nodes*. Does not yield."""
-        self._absent.forget(node.inode for node in nodes)
-        for node in nodes:
-            # Dropping pages that are being written would wait for our own answer.
-            keep = node.is_directory or node.pins > 0
-            if node.lookups:
-                with contextlib.suppress(OSError):  # it has forgotten the inode meanwhile
-                    pyfuse3.invalidate_inode(InodeT(node.inode), attr_only=keep)
-            if node.lookups and node.parent is not None:
-                name = FileNameT(node.name.encode())
-                parent = InodeT(node.parent.inode)
-                pyfuse3.invalidate_entry_async(parent, name, ignore_enoent=True)
 
     @query
     async def lookup(
@@ -102,11 +82,11 @@ class Operations(pyfuse3.Operations):
         try:
             node = await self._fs.lookup(parent, text)
         except NoSuchEntry:
-            left = 0.0 if parent.unlinked else self._fs.namespace.absent_for(parent, text)
-            if left <= 0:
+            absent = self._view.absent(parent, text)
+            if absent is None:
                 raise
-            return self._absent.entry(parent_inode, name, left)
-        return self._remembered(node)
+            return absent
+        return self._view.remembered(node)
 
     @notification
     async def forget(self, inode_list: Sequence[tuple[InodeT, int]]) -> None:
@@ -117,7 +97,7 @@ class Operations(pyfuse3.Operations):
     async def getattr(self, inode: InodeT, ctx: RequestContext) -> EntryAttributes:
         node = self._fs.node(inode)
         await self._fs.attributes(node)
-        return self._entry(node)
+        return self._view.entry(node)
 
     @handler
     async def setattr(
@@ -138,7 +118,7 @@ class Operations(pyfuse3.Operations):
         )
         size = attr.st_size if fields.update_size else None
         await self._fs.set_attributes(node, change, size=size)
-        return self._entry(node)
+        return self._view.entry(node)
 
     @query
     async def readlink(self, inode: InodeT, ctx: RequestContext) -> FileNameT:
@@ -156,7 +136,7 @@ class Operations(pyfuse3.Operations):
         node = await self._fs.make_symlink(
             self._fs.node(parent_inode), _text(name), target, attributes
         )
-        return self._entry(node)
+        return self._view.entry(node)
 
     @handler
     async def mknod(
@@ -171,7 +151,7 @@ class Operations(pyfuse3.Operations):
         handle = self._create(parent_inode, name, attributes, ctx, exclusive=True)
         try:
             await self._fs.fsync(handle)
-            return self._remembered(handle.file.node)
+            return self._view.remembered(handle.file.node)
         finally:
             await self._fs.release(handle)
 
@@ -182,7 +162,7 @@ class Operations(pyfuse3.Operations):
         node = await self._fs.make_directory(
             self._fs.node(parent_inode), _text(name), mode=mode, uid=ctx.uid, gid=ctx.gid
         )
-        return self._remembered(node)
+        return self._view.remembered(node)
 
     @handler
     async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
@@ -255,7 +235,7 @@ class Operations(pyfuse3.Operations):
                 raise
             # The kernel trusts a lookup from before the name appeared; on ESTALE it looks again.
             raise StaleFile(f"{name!r} is there by now") from error
-        return self._file_info(handle, flags), self._remembered(handle.file.node)
+        return self._file_info(handle, flags), self._view.remembered(handle.file.node)
 
     @handler
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:
@@ -295,43 +275,14 @@ class Operations(pyfuse3.Operations):
             ((b".", directory), (b"..", directory.parent or directory))
         ):
             if start_id <= position and not pyfuse3.readdir_reply(
-                token, FileNameT(name), self._entry(node), position + 1
+                token, FileNameT(name), self._view.entry(node), position + 1
             ):
                 return
         first = max(start_id, _DOTS)
         entries = await self._fs.read_directory(handle, first - _DOTS)
         for position, entry in enumerate(entries, first):
-            if self._listed.works and not handle.gives_inode(entry):
-                fits = self._show_name(token, directory, entry, position + 1)
-            else:
-                fits = self._show_inode(token, directory, entry, position + 1)
-            if not fits:
+            if not self._view.show(token, handle, entry, position + 1):
                 return
-
-    def _show_name(
-        self, token: ReaddirToken, directory: Node, listed: DirectoryEntry, following: int
-    ) -> bool:
-        """Whether the answer had room for the entry."""
-        self._absent.appeared(directory.inode, listed.name)
-        node = self._fs.namespace.inodes.child(directory, listed.name)
-        kind = 0 if _may_be_symlink(listed) else listed.attributes.kind
-        entry = self._listed.of(kind, UNKNOWN_INODE if node is None else node.inode)
-        name = FileNameT(listed.name.encode())
-        return pyfuse3.readdir_reply(token, name, entry, following)
-
-    def _show_inode(
-        self, token: ReaddirToken, directory: Node, listed: DirectoryEntry, following: int
-    ) -> bool:
-        """Whether the answer had room for the entry, which the kernel keeps an inode of then."""
-        inodes = self._fs.namespace.inodes
-        node = self._fs.namespace.entry_node(directory, listed)
-        entry = self._entry(node) if listed.exact else _provisional(node, listed)
-        name = FileNameT(listed.name.encode())
-        if not pyfuse3.readdir_reply(token, name, entry, following):
-            inodes.drop_unused(node)
-            return False
-        inodes.remember(node)
-        return True
 
     @handler
     async def releasedir(self, fh: FileHandleT) -> None:
@@ -401,19 +352,6 @@ class Operations(pyfuse3.Operations):
             keep_cache=pages.keep,
         )
 
-    def _remembered(self, node: Node) -> EntryAttributes:
-        """The entry of *node*, which the kernel will count as looked up."""
-        self._fs.namespace.inodes.remember(node)
-        return self._entry(node)
-
-    def _entry(self, node: Node) -> EntryAttributes:
-        entry = _packed(node, self._fs.known_attributes(node), links=self._fs.links(node))
-        age = trio.current_time() - node.checked
-        left = max(0.0, self._fs.namespace.ttl_s - age)
-        entry.entry_timeout = left
-        entry.attr_timeout = 0 if node.dirty else left
-        return entry
-
 
 def _made(mode: int, ctx: RequestContext, *, rdev: int = 0) -> Attributes:
     """Those of a new file of any type but a directory."""
@@ -426,39 +364,3 @@ def _text(name: bytes) -> str:
         return name.decode()
     except UnicodeDecodeError as error:
         raise UnencodableName(f"{name!r} is not UTF-8, as COS keys must be") from error
-
-
-def _may_be_symlink(listed: DirectoryEntry) -> bool:
-    """What a listing shows as a file may be a symlink if it is short enough to be a target.
-
-    Such an entry has no type: readdir(3) then says DT_UNKNOWN.
-    """
-    attributes = listed.attributes
-    return not (listed.exact or attributes.is_directory or attributes.size > PATH_MAX)
-
-
-def _provisional(node: Node, listed: DirectoryEntry) -> EntryAttributes:
-    """A name whose attributes are not known: the kernel asks when somebody wants them."""
-    entry = _packed(node, listed.attributes, links=1)
-    entry.entry_timeout = entry.attr_timeout = 0
-    if _may_be_symlink(listed):
-        entry.st_mode = ModeT(0)
-    return entry
-
-
-def _packed(node: Node, attributes: Attributes, *, links: int) -> EntryAttributes:
-    entry = EntryAttributes()
-    entry.st_ino = InodeT(node.inode)
-    entry.generation = 0
-    entry.st_mode = ModeT(attributes.mode)
-    entry.st_nlink = links
-    entry.st_uid = attributes.uid
-    entry.st_gid = attributes.gid
-    entry.st_rdev = attributes.rdev
-    entry.st_size = attributes.size
-    entry.st_blksize = BLOCK_SIZE
-    entry.st_blocks = -(-attributes.size // _STAT_BLOCK)
-    entry.st_atime_ns = attributes.atime_ns
-    entry.st_mtime_ns = attributes.mtime_ns
-    entry.st_ctime_ns = attributes.ctime_ns
-    return entry

@@ -15,6 +15,7 @@ from cosfs.fuse.descriptors import OpenDescriptors
 from cosfs.fuse.device import Device
 from cosfs.fuse.operations import Operations
 from cosfs.fuse.pacing import WritePacer
+from cosfs.fuse.view import KernelView
 from cosfs.fuse.xattrs import XattrOperations
 from cosfs.mounttable import MountedAt, find_mount
 from cosfs.namespace.inodes import Node
@@ -36,7 +37,7 @@ class FuseSession:
         self._queue = Device()
         self._device: str | None = None  # the mount's, as the kernel's table has it
         self._running = False
-        self._operations: Operations | None = None
+        self._view: KernelView | None = None
 
     def still_held(self, pid: int, inode: int) -> bool:
         """Whether thread *pid* has *inode* open through another descriptor."""
@@ -51,8 +52,8 @@ class FuseSession:
             has_request=self._queue.has_request,
             waiting=lambda: filesystem.waiting_for_memory,
         )
-        operations = kind(filesystem, pacer, timeout_s=self._config.service.timeout_s)
-        self._operations = operations
+        self._view = view = KernelView(filesystem)
+        operations = kind(filesystem, view, pacer, timeout_s=self._config.service.timeout_s)
         try:
             pyfuse3.init(operations, str(mountpoint), self._options())
         except RuntimeError as error:
@@ -80,8 +81,8 @@ class FuseSession:
 
     def invalidate(self, nodes: Sequence[Node]) -> None:
         """Have the kernel ask again for what it knows of *nodes*. Does not yield."""
-        if self._running and self._operations is not None:
-            self._operations.invalidate(nodes)
+        if self._running and self._view is not None:
+            self._view.invalidate(nodes)
 
     def stop(self) -> None:
         """Let ``serve`` return. Does not yield."""

@@ -14,13 +14,16 @@ from cosfs.fs.filesystem import Filesystem
 from cosfs.fuse.errnos import handler, query
 from cosfs.fuse.operations import Operations
 from cosfs.fuse.pacing import WritePacer
+from cosfs.fuse.view import KernelView
 
 
 class XattrOperations(Operations):
     """Operations, with extended attributes."""
 
-    def __init__(self, filesystem: Filesystem, pacer: WritePacer, *, timeout_s: float) -> None:
-        super().__init__(filesystem, pacer, timeout_s=timeout_s)
+    def __init__(
+        self, filesystem: Filesystem, view: KernelView, pacer: WritePacer, *, timeout_s: float
+    ) -> None:
+        super().__init__(filesystem, view, pacer, timeout_s=timeout_s)
         self._extended = ExtendedAttributes(filesystem)
 
     @handler
