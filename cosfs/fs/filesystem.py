@@ -1,13 +1,12 @@
 """What a POSIX filesystem does, in terms of names, open files and commits. Runs without FUSE.
 
 Nodes and handles stand for inode and handle numbers; attributes of a file that is being changed
-come from its OpenFile, everybody else's from the namespace.
+come from its OpenFile, everybody else's from the namespace. How names change is names.py's.
 """
 
 import itertools
 import logging
 from collections.abc import Callable, Sequence
-from contextlib import AsyncExitStack
 from typing import Final
 
 import trio
@@ -25,7 +24,8 @@ from cosfs.errors import (
 )
 from cosfs.fs.handles import DirectoryHandle, FileHandle
 from cosfs.fs.lateattributes import LateAttributes
-from cosfs.fs.openfiles import OpenFiles, outlive
+from cosfs.fs.names import Names
+from cosfs.fs.openfiles import OpenFiles
 from cosfs.fs.pages import KernelPages, PageUse
 from cosfs.fs.storing import Engines
 from cosfs.fs.troubles import path_of
@@ -74,6 +74,7 @@ class Filesystem:
             self.files.attributes_lost,
             engines.nursery,
         )
+        self.names = Names(engines, self.files, self._late)
         self.namespace.removals.collect(engines.nursery, self._not_removed)
 
     def node(self, inode: int) -> Node:
@@ -262,25 +263,6 @@ class Filesystem:
         handle.prefetcher.close()
         await self.files.let_go(handle.file)
 
-    async def make_symlink(
-        self, parent: Node, name: str, target: bytes, attributes: Attributes
-    ) -> Node:
-        """Store a symlink: a file whose content is its target.
-
-        The node is remembered for the kernel already: it would end with its handle otherwise.
-        """
-        await self._moving.settled(parent)
-        node = self.namespace.create(parent, name, attributes)
-        file = self.files.hold(node)
-        try:
-            file.begin_new(exclusive=True)
-            await file.write(0, target)
-            await file.commit()
-            self.namespace.inodes.remember(node)
-        finally:
-            await self.files.let_go(file)
-        return node
-
     async def read_link(self, node: Node) -> bytes:
         file = self.files.hold(node)
         try:
@@ -333,56 +315,6 @@ class Filesystem:
     def _end_reading(self, handle: DirectoryHandle) -> None:
         if handle.reader is not None:
             handle.reader.close()
-
-    async def make_directory(
-        self, parent: Node, name: str, *, mode: int, uid: int, gid: int
-    ) -> Node:
-        await self._moving.settled(parent)
-        return await self.namespace.make_directory(parent, name, mode=mode, uid=uid, gid=gid)
-
-    async def unlink(self, parent: Node, name: str) -> None:
-        """Remove a file's name; those who have it open keep it, and it leaves nothing on COS."""
-        await self._moving.settled(parent)
-        node = await self.namespace.lookup(parent, name)
-        if node.is_directory:
-            raise IsADirectory(f"{name!r} is a directory")
-        async with self.files.held([], dropping=[node]) as held:
-            await outlive(held)
-            await self.namespace.remove_file(node)
-            self.files.forget_loss(node)
-            for file in held:
-                file.outlived()
-
-    async def remove_directory(self, parent: Node, name: str) -> None:
-        await self._moving.settled(parent)
-        node = await self.namespace.lookup(parent, name)
-        if not node.is_directory:
-            raise NotADirectory(f"{name!r} is not a directory")
-        async with self.files.held([], dropping=[node]):
-            await self.namespace.remove_directory(node)
-
-    async def rename(
-        self, parent: Node, name: str, new_parent: Node, new_name: str, *, replace: bool
-    ) -> None:
-        """Rename a file or a directory; what is being written below is committed first."""
-        await self._moving.settled(parent)
-        await self._moving.settled(new_parent)
-        node = await self.namespace.lookup(parent, name)
-        target = self.namespace.inodes.child(new_parent, new_name)
-        dropping = [] if target is None or target is node else [target]
-        async with AsyncExitStack() as stack:
-            if node.is_directory:
-                await self._late.store_all()
-            stack.enter_context(self._moving.moving(node))
-            moving = [file.node for file in self.files if file.node.is_inside(node)]
-            held = await stack.enter_async_context(self.files.held(moving, dropping=dropping))
-            replaced = [file for file in held if file.node in dropping]
-            await outlive(replaced)
-            await self.namespace.rename(node, new_parent, new_name, replace=replace)
-            for file in held:
-                file.changed_here()
-            for file in replaced:
-                file.outlived()
 
     async def close(self) -> None:
         """Commit everything that is still dirty, and delete what was removed.

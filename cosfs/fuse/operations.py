@@ -133,7 +133,7 @@ class Operations(pyfuse3.Operations):
         ctx: RequestContext,
     ) -> EntryAttributes:
         attributes = new_attributes(stat.S_IFLNK | 0o777, ctx.uid, ctx.gid)
-        node = await self._fs.make_symlink(
+        node = await self._fs.names.make_symlink(
             self._fs.node(parent_inode), _text(name), target, attributes
         )
         return self._view.entry(node)
@@ -159,18 +159,18 @@ class Operations(pyfuse3.Operations):
     async def mkdir(
         self, parent_inode: InodeT, name: FileNameT, mode: ModeT, ctx: RequestContext
     ) -> EntryAttributes:
-        node = await self._fs.make_directory(
+        node = await self._fs.names.make_directory(
             self._fs.node(parent_inode), _text(name), mode=mode, uid=ctx.uid, gid=ctx.gid
         )
         return self._view.remembered(node)
 
     @handler
     async def unlink(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
-        await self._fs.unlink(self._fs.node(parent_inode), _text(name))
+        await self._fs.names.unlink(self._fs.node(parent_inode), _text(name))
 
     @handler
     async def rmdir(self, parent_inode: InodeT, name: FileNameT, ctx: RequestContext) -> None:
-        await self._fs.remove_directory(self._fs.node(parent_inode), _text(name))
+        await self._fs.names.remove_directory(self._fs.node(parent_inode), _text(name))
 
     @handler
     async def rename(
@@ -184,7 +184,7 @@ class Operations(pyfuse3.Operations):
     ) -> None:
         if flags & ~pyfuse3.RENAME_NOREPLACE:
             raise InvalidArgument(f"rename flags {flags:#x}: COS cannot exchange two objects")
-        await self._fs.rename(
+        await self._fs.names.rename(
             self._fs.node(parent_inode_old),
             _text(name_old),
             self._fs.node(parent_inode_new),

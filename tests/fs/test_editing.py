@@ -169,7 +169,7 @@ async def test_opening_sees_what_others_have_stored(files: Files) -> None:
 async def test_unsent_file_is_renamed_without_a_request(files: Files) -> None:
     handle = files.create("f.part")
     await handle.file.write(0, b"content")
-    await files.fs.rename(files.root, "f.part", files.root, "f", replace=True)
+    await files.fs.names.rename(files.root, "f.part", files.root, "f", replace=True)
     await files.close(handle)
 
     assert files.stored("f") == b"content"
@@ -181,7 +181,7 @@ async def test_file_whose_upload_runs_is_stored_before_it_is_renamed(files: File
     content = some_bytes(2 * PART + 9)
     handle = files.create("f.part")
     await handle.file.write(0, content)
-    await files.fs.rename(files.root, "f.part", files.root, "f", replace=True)
+    await files.fs.names.rename(files.root, "f.part", files.root, "f", replace=True)
     await handle.file.write(len(content), b"more")
     await files.close(handle)
 
@@ -195,7 +195,7 @@ async def test_dirty_file_moves_with_its_directory(files: Files) -> None:
     attributes = new_attributes(stat.S_IFREG | 0o644, 1, 1)
     handle = files.fs.create(directory, "f", attributes, pid=1)
     await handle.file.write(0, some_bytes(PART + 1))
-    await files.fs.rename(files.root, "a", files.root, "b", replace=True)
+    await files.fs.names.rename(files.root, "a", files.root, "b", replace=True)
     await files.close(handle)
 
     assert files.stored("b/f") == some_bytes(PART + 1)
@@ -206,7 +206,7 @@ async def test_rename_over_an_open_file_leaves_the_new_one(files: Files) -> None
     old, new = files.create("f"), files.create("f.part")
     await old.file.write(0, some_bytes(2 * PART, seed=1))
     await new.file.write(0, b"new")
-    await files.fs.rename(files.root, "f.part", files.root, "f", replace=True)
+    await files.fs.names.rename(files.root, "f.part", files.root, "f", replace=True)
     await files.close(new)
     await files.close(old)
 
@@ -221,7 +221,7 @@ async def test_rename_without_replacing_keeps_both(files: Files) -> None:
     await handle.file.write(0, b"content")
 
     with pytest.raises(EntryExists):
-        await files.fs.rename(files.root, "g", files.root, "f", replace=False)
+        await files.fs.names.rename(files.root, "g", files.root, "f", replace=False)
     await files.close(handle)
 
     assert (files.stored("f"), files.stored("g")) == (b"there", b"content")
@@ -231,7 +231,7 @@ async def test_rename_without_replacing_keeps_both(files: Files) -> None:
 async def test_removed_open_file_leaves_nothing(files: Files, size: int) -> None:
     handle = files.create("f")
     await handle.file.write(0, some_bytes(size))
-    await files.fs.unlink(files.root, "f")
+    await files.fs.names.unlink(files.root, "f")
     await handle.file.write(size, b"more")
     await files.close(handle)
 
@@ -245,7 +245,7 @@ async def test_removed_open_file_leaves_nothing(files: Files, size: int) -> None
 async def test_removed_small_file_can_still_be_read(files: Files) -> None:
     """What programs do with temporary files, as long as none of it had to be sent."""
     handle = files.create("f")
-    await files.fs.unlink(files.root, "f")
+    await files.fs.names.unlink(files.root, "f")
     await handle.file.write(0, b"0123456789")
     await handle.file.write(3, b"xyz")
 
@@ -258,7 +258,7 @@ async def test_removed_file_lives_on_for_those_who_have_it_open(files: Files, be
     content = bytearray(some_bytes(before + 3 * PART))
     handle = files.create("f")
     await handle.file.write(0, bytes(content[:before]))
-    await files.fs.unlink(files.root, "f")
+    await files.fs.names.unlink(files.root, "f")
     await handle.file.write(before, bytes(content[before:]))
     await files.fs.flush(handle)
     await handle.file.write(PART + 5, b"changed")
@@ -274,7 +274,7 @@ async def test_removed_file_lives_on_for_those_who_have_it_open(files: Files, be
 async def test_stored_file_lives_on_when_it_is_removed(files: Files) -> None:
     await files.put("f", b"content")
     handle = await files.open("f", writable=False)
-    await files.fs.unlink(files.root, "f")
+    await files.fs.names.unlink(files.root, "f")
 
     assert await files.fs.read(handle, 0, 100) == b"content"
     assert files.stored("f") is None
@@ -287,7 +287,7 @@ async def test_removal_does_not_fail_when_the_file_cannot_live_on(files: Files) 
     handle = await files.open("f", writable=False)
     files.api.faults.add(Fault(operation="CopyObject", status=403, code="AccessDenied"))
 
-    await files.fs.unlink(files.root, "f")
+    await files.fs.names.unlink(files.root, "f")
 
     with pytest.raises(StaleFile):
         await files.fs.read(handle, 0, 100)
@@ -298,7 +298,7 @@ async def test_removal_does_not_fail_when_the_file_cannot_live_on(files: Files) 
 async def test_name_of_a_removed_open_file_is_free(files: Files) -> None:
     old = files.create("f")
     await old.file.write(0, some_bytes(2 * PART))
-    await files.fs.unlink(files.root, "f")
+    await files.fs.names.unlink(files.root, "f")
     new = files.create("f")
     await new.file.write(0, b"new")
     await files.close(new)
@@ -313,14 +313,14 @@ async def test_directory_cannot_be_opened_or_removed_as_a_file(files: Files) -> 
     with pytest.raises(IsADirectory):
         await files.fs.open(node, writable=False, pid=1)
     with pytest.raises(IsADirectory):
-        await files.fs.unlink(files.root, "d")
+        await files.fs.names.unlink(files.root, "d")
     with pytest.raises(IsADirectory):
         await files.fs.set_attributes(node, AttributeChange(), size=0)
 
 
 async def test_symlink_is_a_file_with_its_target(files: Files) -> None:
     attributes = new_attributes(stat.S_IFLNK | 0o777, 1, 1)
-    node = await files.fs.make_symlink(files.root, "link", b"../target \xff", attributes)
+    node = await files.fs.names.make_symlink(files.root, "link", b"../target \xff", attributes)
 
     assert await files.fs.read_link(node) == b"../target \xff"
     assert files.stored("link") == b"../target \xff"

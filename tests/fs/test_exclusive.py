@@ -79,7 +79,7 @@ async def test_exclusive_file_replaces_what_it_is_renamed_over(files: Files, siz
     handle = files.create("temporary", exclusive=True)
     await handle.file.write(0, some_bytes(size))
 
-    await files.fs.rename(files.root, "temporary", files.root, "f", replace=True)
+    await files.fs.names.rename(files.root, "temporary", files.root, "f", replace=True)
     await files.close(handle)
 
     assert files.stored("f") == some_bytes(size)

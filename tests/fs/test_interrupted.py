@@ -102,7 +102,7 @@ async def test_failed_new_file_over_another_leaves_the_other(files: Files) -> No
     await files.put("f", b"old")
     handle = files.create("f.part")
     await handle.file.write(0, b"new")
-    await files.fs.rename(files.root, "f.part", files.root, "f", replace=True)
+    await files.fs.names.rename(files.root, "f.part", files.root, "f", replace=True)
     files.api.faults.set([Fault(operation="PutObject", status=403, code="AccessDenied")])
 
     with pytest.raises(AccessDenied):

@@ -54,7 +54,7 @@ async def test_rename_takes_the_changes_along(files: Files) -> None:
 
     await files.fs.set_attributes(node, TOUCH)
     await files.fs.set_attributes(node, CHMOD)
-    await files.fs.rename(files.root, "f", files.root, "g", replace=True)
+    await files.fs.names.rename(files.root, "f", files.root, "g", replace=True)
     await trio.sleep(2 * MOMENT_S)
 
     assert asked(files.api) == ["GetBucket", "CopyObject", "DeleteObject"]
@@ -70,7 +70,7 @@ async def test_rename_of_the_directory_stores_the_changes_below_first(files: Fil
     node = await files.fs.lookup(directory, "f")
 
     await files.fs.set_attributes(node, CHMOD)
-    await files.fs.rename(files.root, "d", files.root, "e", replace=True)
+    await files.fs.names.rename(files.root, "d", files.root, "e", replace=True)
 
     assert stored_metadata(files.api, "e/f")["mode"] == str(0o100600)
 
@@ -84,7 +84,7 @@ async def test_time_of_a_directory_can_be_chosen_before_and_after_a_name_is_made
     files.fs.namespace.inodes.remember(directory)
 
     await files.fs.set_attributes(directory, TOUCH)
-    await files.fs.make_directory(directory, "e", mode=0o755, uid=0, gid=0)
+    await files.fs.names.make_directory(directory, "e", mode=0o755, uid=0, gid=0)
     made_ns = directory.attributes.mtime_ns
     await trio.sleep(3 * MOMENT_S)
     assert directory.attributes.mtime_ns == made_ns
@@ -100,7 +100,7 @@ async def test_removal_forgets_the_changes(files: Files) -> None:
     node = await stored_file(files, "f")
 
     await files.fs.set_attributes(node, CHMOD)
-    await files.fs.unlink(files.root, "f")
+    await files.fs.names.unlink(files.root, "f")
     await trio.sleep(2 * MOMENT_S)
 
     assert asked(files.api) == ["DeleteObject"]
@@ -112,7 +112,7 @@ async def test_removal_that_takes_long_is_not_undone_by_the_changes(files: Files
     files.api.faults.add(Fault(operation="DeleteObject", delay=5 * MOMENT_S))
 
     await files.fs.set_attributes(node, CHMOD)
-    await files.fs.unlink(files.root, "f")
+    await files.fs.names.unlink(files.root, "f")
     await trio.sleep(2 * MOMENT_S)
 
     assert asked(files.api) == ["DeleteObject"]
@@ -125,7 +125,7 @@ async def test_removal_of_a_directory_is_not_undone_by_its_changes(files: Files)
     files.api.faults.add(Fault(operation="DeleteObject", delay=5 * MOMENT_S))
 
     await files.fs.set_attributes(directory, CHMOD)
-    await files.fs.remove_directory(files.root, "d")
+    await files.fs.names.remove_directory(files.root, "d")
     await trio.sleep(2 * MOMENT_S)
 
     assert "PutObject" not in asked(files.api)
@@ -139,7 +139,7 @@ async def test_rename_that_takes_long_leaves_nothing_to_store(files: Files, chan
     files.api.faults.add(Fault(operation="CopyObject", delay=5 * MOMENT_S))
 
     await files.fs.set_attributes(nodes[changed], CHMOD)
-    await files.fs.rename(files.root, "f", files.root, "g", replace=True)
+    await files.fs.names.rename(files.root, "f", files.root, "g", replace=True)
     await trio.sleep(2 * MOMENT_S)
 
     assert asked(files.api, "CopyObject") == ["CopyObject"]

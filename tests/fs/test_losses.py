@@ -18,9 +18,9 @@ CHMOD = AttributeChange(mode=0o600)
 
 
 async def test_path_of_a_file_that_lost_its_name_is_the_last_it_had(files: Files) -> None:
-    directory = await files.fs.make_directory(files.root, "d", mode=0o755, uid=0, gid=0)
+    directory = await files.fs.names.make_directory(files.root, "d", mode=0o755, uid=0, gid=0)
     handle = files.create_in(directory, "f")
-    await files.fs.unlink(directory, "f")
+    await files.fs.names.unlink(directory, "f")
 
     assert path_of(handle.file.node) == "d/f"
     assert files.fs.find_path_of_handle(handle.number) == "d/f"
@@ -60,7 +60,7 @@ async def test_loss_of_a_removed_file_is_none(files: Files) -> None:
     await files.fs.release(handle)
     files.api.faults.set([])
 
-    await files.fs.unlink(files.root, "f")
+    await files.fs.names.unlink(files.root, "f")
 
     await files.fs.close()
 
@@ -144,7 +144,7 @@ async def test_file_without_a_name_is_no_loss(files: Files) -> None:
     await files.fs.write(handle, 0, some_bytes(2 * PART))
     await trio.testing.wait_all_tasks_blocked()
     files.api.faults.set([])
-    await files.fs.unlink(files.root, "f")
+    await files.fs.names.unlink(files.root, "f")
 
     assert files.fs.files.lost == {}
     await files.fs.close()

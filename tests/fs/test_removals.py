@@ -27,7 +27,7 @@ async def remove(files: Files) -> None:
     """Remove both names; that alone is in the log of requests from then on."""
     files.api.requests.clear()
     for name in ("f", "g"):
-        await files.fs.unlink(files.root, name)
+        await files.fs.names.unlink(files.root, name)
 
 
 @pytest.mark.parametrize("size", [0, 10, 3 * PART])
@@ -59,7 +59,7 @@ async def test_a_symlink_under_a_removed_name_is_stored_after_the_old_one_is_del
     await remove(emptied)
     attributes = emptied.fs.namespace.codec.default(0o120777, size=0, time_ns=0)
 
-    await emptied.fs.make_symlink(emptied.root, "f", b"target", attributes)
+    await emptied.fs.names.make_symlink(emptied.root, "f", b"target", attributes)
 
     await emptied.fs.close()
     assert emptied.stored("f") == b"target"

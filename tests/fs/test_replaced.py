@@ -38,7 +38,7 @@ async def test_handle_goes_on_after_changes_of_its_own_mount(files: Files) -> No
     await files.close(writer)
     await files.fs.set_attributes(reader.file.node, AttributeChange(mode=0o600))
     await files.fs.fsync(reader)
-    await files.fs.rename(files.root, "f", files.root, "g", replace=True)
+    await files.fs.names.rename(files.root, "f", files.root, "g", replace=True)
 
     assert await files.fs.read(reader, 0, 100) == b"CONtent"
     await files.close(reader)
@@ -49,7 +49,7 @@ async def test_handle_of_a_replaced_file_reads_on_in_the_old_one(files: Files) -
     await files.put("new", some_bytes(100, seed=2))
     handle = await files.open("old", writable=False)
 
-    await files.fs.rename(files.root, "new", files.root, "old", replace=True)
+    await files.fs.names.rename(files.root, "new", files.root, "old", replace=True)
 
     assert await files.fs.read(handle, 0, 10) == some_bytes(10, seed=1)
     await files.close(handle)
@@ -79,7 +79,7 @@ async def test_file_made_while_its_directory_is_renamed_is_stored_in_it(
 
 
 async def rename(files: Files, name: str, new_name: str) -> None:
-    await files.fs.rename(files.root, name, files.root, new_name, replace=True)
+    await files.fs.names.rename(files.root, name, files.root, new_name, replace=True)
 
 
 @pytest.mark.parametrize("operation", ["CopyObject", "DeleteObject"])

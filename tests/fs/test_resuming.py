@@ -196,7 +196,7 @@ async def test_rsync_finds_its_upload_under_another_temporary_name(
     await break_off(api, journal_file, CONTENT[: 4 * PART], name=".f.Ab1xYz")
 
     await write(files, ".f.Q99zzz", CONTENT)
-    await files.fs.rename(files.root, ".f.Q99zzz", files.root, "f", replace=True)
+    await files.fs.names.rename(files.root, ".f.Q99zzz", files.root, "f", replace=True)
 
     assert files.stored("f") == CONTENT
     assert files.stored(".f.Ab1xYz") is None

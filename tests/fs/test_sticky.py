@@ -69,7 +69,7 @@ async def open_truncating(files: Files, handle: FileHandle) -> None:
 
 
 async def rename(files: Files, _handle: FileHandle) -> None:
-    await files.fs.rename(files.root, "f", files.root, "g", replace=True)
+    await files.fs.names.rename(files.root, "f", files.root, "g", replace=True)
 
 
 CALLS = [
@@ -121,7 +121,7 @@ async def test_copy_of_the_handle_s_descriptor_says_so_at_its_close(
 
 
 async def test_file_without_a_name_says_so_too(files: Files, failed: FileHandle) -> None:
-    await files.fs.unlink(files.root, "f")
+    await files.fs.names.unlink(files.root, "f")
 
     for call in (write, read, fsync, close):
         with pytest.raises((AccessDenied, UploadFailed)):

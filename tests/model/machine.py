@@ -143,7 +143,7 @@ class Machine:
         if old == new or old not in self.known:
             return
         fs, root = self._files.fs, self._files.root
-        await fs.rename(root, old, root, new, replace=True)
+        await fs.names.rename(root, old, root, new, replace=True)
         file, replaced = self.known.pop(old), self.known.pop(new, None)
         # A file that was never stored hides what it has replaced until it is.
         file.states |= {None} if replaced is None else replaced.states
@@ -153,7 +153,7 @@ class Machine:
 
     async def _unlink(self, name: str) -> None:
         if name in self.known:
-            await self._files.fs.unlink(self._files.root, name)
+            await self._files.fs.names.unlink(self._files.root, name)
             file = self.known.pop(name)
             self._leaving.setdefault(name, set()).update(file.states)
             file.name = None

@@ -18,6 +18,7 @@ import functools, sys
 from pathlib import Path
 from cosfs.cli.main import main
 from cosfs.fs.filesystem import Filesystem
+from cosfs.fs.names import Names
 from cosfs.fs.openfiles import OpenFiles
 from cosfs.namespace.inodes import InodeTable
 from cosfs.namespace.removals import Removals
@@ -34,7 +35,7 @@ def plant(owner, name):
         return method(*arguments, **options)
     setattr(owner, name, planted)
 
-for owner in Filesystem, OpenFiles, InodeTable, UploadSession, Removals:
+for owner in Filesystem, Names, OpenFiles, InodeTable, UploadSession, Removals:
     for name, value in list(vars(owner).items()):
         if callable(value) and not name.startswith("__"):
             plant(owner, name)
