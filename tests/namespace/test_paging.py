@@ -2,6 +2,7 @@
 
 import stat
 from collections.abc import AsyncIterator, Sequence
+from urllib.parse import parse_qs
 
 import httpx
 import pytest
@@ -197,7 +198,8 @@ async def test_listing_that_has_no_end_is_given_up(call: str) -> None:
     """A server that always has one page more, of which nothing can be seen."""
 
     async def answer(request: httpx.Request) -> httpx.Response:
-        marker = f"d/{int(request.url.params.get('marker', 'd/0')[2:]) + 1:09}"
+        asked = parse_qs(request.extensions["target"].decode().partition("?")[2])
+        marker = f"d/{int(asked.get('marker', ['d/0'])[0][2:]) + 1:09}"
         body = f"<ListBucketResult><IsTruncated>true</IsTruncated><NextMarker>{marker}"
         return httpx.Response(
             200,
