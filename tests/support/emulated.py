@@ -122,7 +122,7 @@ class _ReceivedBody(httpx.AsyncByteStream, AsyncIterator[bytes]):
 def _to_emulator(request: httpx.Request, body: _SentBody) -> Request:
     return Request(
         method=request.method,
-        target=request.extensions["target"].decode("ascii"),
+        target=request.extensions.get("target", request.url.raw_path).decode("ascii"),
         headers=[
             (name.decode("ascii"), value.decode("utf-8", "surrogateescape"))
             for name, value in request.headers.raw
