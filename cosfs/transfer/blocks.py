@@ -13,7 +13,6 @@ from typing import Final
 
 import trio
 
-from cosfs.cos.checksum import combine
 from cosfs.cos.client import CosClient
 from cosfs.cos.model import ByteRange
 from cosfs.errors import CosfsError, IntegrityError
@@ -111,20 +110,10 @@ class BlockCache:
         held.clear()
 
     def may_show_part(self, extent: Extent) -> bool:
-        return not self._checks.misses_only(extent.load.version, extent.number)
+        return not self._checks.misses_only(extent.load.version, extent.span)
 
     def accept(self, extent: Extent) -> bool:
-        version, number = extent.load.version, extent.number
-        crc64 = 0
-        size = 0
-        for part in self._blocks.get((version, number), ()):
-            if part.received < part.size:
-                return True
-            crc64 = combine(crc64, part.crc64, part.size)
-            size += part.size
-        if size != version.block(number).size:
-            return True
-        return self._checks.add(version, number, crc64)
+        return self._checks.add(extent.load.version, extent.span, extent.content, extent.crc64)
 
     def completed(self, extent: Extent) -> None:
         if extent in self._blocks.get((extent.load.version, extent.number), ()):

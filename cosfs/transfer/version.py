@@ -17,10 +17,6 @@ class Version:
     size: int
     crc64: int | None = field(default=None, compare=False)
 
-    @property
-    def blocks(self) -> int:
-        return -(-self.size // BLOCK_SIZE)
-
     def block(self, number: int) -> ByteRange:
         start = number * BLOCK_SIZE
         return ByteRange(start, min(start + BLOCK_SIZE, self.size))

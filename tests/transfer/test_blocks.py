@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from itertools import pairwise
 
 import pytest
 import trio
@@ -23,6 +24,7 @@ from tests.support.jumping import run_jumping
 pytestmark = pytest.mark.trio(run=run_jumping)
 
 KEY = Key("f")
+KIB = 1 << 10
 CONTENT = some_bytes(9 * MIB + 7)
 BUDGET = 6 * MIB
 
@@ -321,6 +323,33 @@ async def test_reader_goes_on_when_others_cancel_what_it_was_to_wait_for(
         reading.cache.let_go(held[1])
 
     assert found == [CONTENT[MIB - 10 : MIB + 10]]
+
+
+async def read_to_the_end(reading: Reading, pieces: list[int]) -> None:
+    for start, stop in pairwise([0, *pieces, len(CONTENT)]):
+        await reading.read(start, stop)
+        await reading.memory.acquire(BUDGET)  # what was read is dropped, be it half a block
+        reading.memory.release(BUDGET)
+
+
+@pytest.mark.parametrize("damaged", [1, 2, 3, 4])
+async def test_damage_is_found_although_memory_was_short_between_the_reads(
+    api: Api, reading: Reading, damaged: int
+) -> None:
+    api.faults.set([Fault(operation="GetObject", nth=damaged, corrupt=True)])
+
+    with pytest.raises(IntegrityError):
+        await read_to_the_end(reading, [192 * KIB, 2 * MIB, 5 * MIB])
+
+
+async def test_damage_is_found_although_parts_were_read_twice(api: Api, reading: Reading) -> None:
+    api.faults.set([Fault(operation="GetObject", nth=1, corrupt=True)])
+    await reading.read(0, 192 * KIB)
+    await reading.memory.acquire(BUDGET)
+    reading.memory.release(BUDGET)
+
+    with pytest.raises(IntegrityError):
+        await reading.read(128 * KIB, len(CONTENT))
 
 
 async def test_damaged_object_is_an_error_at_its_last_byte(api: Api, reading: Reading) -> None:
