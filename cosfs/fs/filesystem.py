@@ -34,7 +34,7 @@ from cosfs.namespace.directories import DirectoryEntry
 from cosfs.namespace.inodes import Node
 from cosfs.namespace.removals import Failures
 from cosfs.transfer.prefetch import Prefetcher
-from cosfs.transfer.version import BLOCK_SIZE
+from cosfs.transfer.version import BLOCK_SIZE, Version
 
 _log = logging.getLogger(__name__)
 
@@ -76,6 +76,7 @@ class Filesystem:
         )
         self.names = Names(engines, self.files, self._late)
         self.namespace.removals.collect(engines.nursery, self._not_removed)
+        engines.blocks.on_damage = self._note_damage
 
     def node(self, inode: int) -> Node:
         return self.namespace.inodes.get(inode)
@@ -212,6 +213,10 @@ class Filesystem:
     async def read(self, handle: FileHandle, offset: int, size: int) -> bytes | memoryview:
         if size == 0:
             return b""
+        if handle.damage is not None:
+            # The kernel asks again for what it could not read ahead: that would be read alone,
+            # and nothing would show that what came before it was wrong.
+            raise handle.damage
         span = ByteRange(offset, offset + size)
         try:
             return await handle.file.read(span, handle.prefetcher, epoch=handle.epoch)
@@ -335,6 +340,13 @@ class Filesystem:
             self.files.troubles.note(path, "unlink", error)
             nodes += self.refresh(path.split("/"))
         self._invalidate(list(dict.fromkeys(nodes)))
+
+    def _note_damage(self, version: Version, error: IntegrityError) -> None:
+        """Whoever has *version* open may have read wrong bytes of it."""
+        for handle in self._handles.values():
+            if handle.file.version == version:
+                handle.damage = error
+                self._pages.forget(handle.file.node.inode)
 
     def _open(self, node: Node, *, writable: bool, pid: int, uid: int) -> FileHandle:
         file = self.files.hold(node)

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+from cosfs.errors import IntegrityError
 from cosfs.fs.openfile import OpenFile
 from cosfs.namespace.directories import DirectoryEntry, DirectoryReader
 from cosfs.namespace.inodes import Node
@@ -13,6 +14,7 @@ class FileHandle:
     """One open of a file; *pid* is the thread that opened it, *uid* its user.
 
     *epoch* is the file's when it was opened: the handle reads no object that others stored since.
+    *damage* says that what it has read was damaged on its way; so it reads no more.
     """
 
     number: int
@@ -22,6 +24,7 @@ class FileHandle:
     writable: bool
     uid: int
     epoch: int
+    damage: IntegrityError | None = None
 
 
 @dataclass(slots=True, eq=False)

@@ -8,7 +8,7 @@ a block there may be several extents: random reads load no more than they were a
 
 import logging
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 import trio
@@ -32,7 +32,10 @@ _BlockId = tuple[Version, int]
 
 
 class BlockCache:
-    """Reads ranges of objects through memory that is taken from the mount's budget."""
+    """Reads ranges of objects through memory that is taken from the mount's budget.
+
+    *on_damage* is told when bytes of a version that were read already may have been wrong.
+    """
 
     def __init__(
         self,
@@ -45,6 +48,7 @@ class BlockCache:
         self._memory = memory
         self._nursery = nursery
         self._checks = ObjectChecks()
+        self.on_damage: Callable[[Version, IntegrityError], None] = lambda _version, _error: None
         self._blocks: OrderedDict[_BlockId, list[Extent]] = OrderedDict()
         memory.on_shortage(reclaim=self._reclaim)
 
@@ -192,6 +196,8 @@ class BlockCache:
             )
             _log.error("object damaged on its way key=%s", version.key)
             self._forget(version)
+            if load.extents[0].size < version.size:  # of one in one piece nobody has read a byte
+                self.on_damage(version, error)
             await self._source.forget(version)
         except Exception as caught:  # noqa: BLE001 - a bug here must fail this read, not the mount
             error = caught
