@@ -256,11 +256,10 @@ class Filesystem:
 
         Everything else is stored already.
         """
-        errors = await self._late.store_all()
+        for error in await self._late.store_all():
+            raise error  # before what a removal failed with, which waits to be told
         if not directory.unlinked:
             await self.namespace.removals.finished(self.namespace.key_of(directory))
-        for error in errors:
-            raise error
 
     async def release(self, handle: FileHandle) -> None:
         """The last descriptor of the handle is closed. Nobody hears of errors any more."""
