@@ -10,6 +10,7 @@ from typing import Final
 import trio
 
 _MOST_BYTES: Final = 8 << 20  # some 2 ms of work, in writes of 1 MiB, for a stat to wait for
+_SMALL: Final = 32 << 10  # bytes; writes whose number makes the queue long, not their size
 _WAITING_WRITE: Final = 1 << 20  # bytes of a write that waits for memory, at most
 _MOST_HELD_BACK: Final = 64  # as each holds one of pyfuse3's workers
 _PAUSE_S: Final = 0.001
@@ -41,6 +42,8 @@ class WritePacer:
 
     async def before_answer(self, handle: int, size: int) -> None:
         """Wait until one more writer may come, whose last write had *size* bytes."""
+        if size < _SMALL:
+            return
         if (self._held_back or self._is_crowded()) and self._held_back < _MOST_HELD_BACK:
             await self._hold_back()
         self._bytes += size - self._answered.get(handle, 0)
