@@ -67,6 +67,13 @@ class FileContent:
         buffers = [e.source.size for e in self._extents if isinstance(e.source, Buffer)]
         assert sum(buffers) == self.buffered, self
 
+    def is_run_to(self, offset: int) -> bool:
+        """Whether all after the frontier is one run of buffered bytes, which ends at *offset*."""
+        if len(self._extents) != 1:
+            return False
+        extent = self._extents[0]
+        return extent.stop == offset and isinstance(extent.source, Buffer)
+
     def write(self, offset: int, data: bytes) -> None:
         """Put *data* at *offset*, which is not below the frontier; a gap becomes a hole."""
         assert offset >= self.frontier
@@ -76,7 +83,18 @@ class FileContent:
         if offset < size:
             self._overwrite(offset, data)
         else:
-            self._append(data)
+            self.append(data)
+
+    def append(self, data: bytes) -> None:
+        """Put *data* at the end."""
+        last = self._extents[-1] if self._extents else None
+        if last is None or not isinstance(last.source, Buffer):
+            last = _Extent(self.size, 0, Buffer())
+            self._extents.append(last)
+        assert isinstance(last.source, Buffer)
+        last.source.append(data)
+        last.size += len(data)
+        self.buffered += len(data)
 
     def truncate(self, size: int) -> None:
         """Cut or extend to *size*, which is not below the frontier."""
@@ -160,16 +178,6 @@ class FileContent:
             elif isinstance(piece, Base):
                 source = piece.span.start
             self._extents.append(_Extent(self.size, piece.size, source))
-
-    def _append(self, data: bytes) -> None:
-        last = self._extents[-1] if self._extents else None
-        if last is None or not isinstance(last.source, Buffer):
-            last = _Extent(self.size, 0, Buffer())
-            self._extents.append(last)
-        assert isinstance(last.source, Buffer)
-        last.source.append(data)
-        last.size += len(data)
-        self.buffered += len(data)
 
     def _overwrite(self, offset: int, data: bytes) -> None:
         stop = offset + len(data)

@@ -46,6 +46,7 @@ class FileUpload:
         self._session = UploadSession(
             client, memory, journal, target, parallel=config.parallel, earlier=earlier
         )
+        self.part_size = self._next_part_size()
         self._first: Buffer | None = None
         self._first_is_new = False
 
@@ -73,10 +74,6 @@ class FileUpload:
         return self._session.submitted
 
     @property
-    def part_size(self) -> int:
-        return next_part_size(self._config, self.parts, earlier=self._sizes)
-
-    @property
     def is_long(self) -> bool:
         """Whether it nears COS's number of parts, so that it should be completed soon."""
         return self.parts >= self._config.parts_per_upload
@@ -91,6 +88,7 @@ class FileUpload:
             if self.parts == 0 and isinstance(part, SendPart):
                 self._keep(part)
             self._session.submit(part)
+        self.part_size = self._next_part_size()
 
     def read(self, offset: int, size: int) -> bytes:
         """Bytes of the kept part."""
@@ -115,6 +113,9 @@ class FileUpload:
         await self._session.abort()
         self._memory.release_kept(self.kept)
         self._first = None
+
+    def _next_part_size(self) -> int:
+        return next_part_size(self._config, self.parts, earlier=self._sizes)
 
     def _keep(self, part: SendPart) -> None:
         chunks: list[bytes] = []

@@ -39,6 +39,10 @@ class MovingNodes:
             finally:
                 node.leaving = False
 
+    def has_settled(self, node: Node) -> bool:
+        """Whether ``settled`` would not wait. Does not yield."""
+        return self._end_of_move(node) is None
+
     async def settled(self, node: Node) -> None:
         """Wait until neither *node* nor a directory above it moves. Yields only if one does."""
         while (ended := self._end_of_move(node)) is not None:

@@ -64,6 +64,7 @@ class FileStore:
         self.is_exclusive = False
         self._engines = engines
         self._node = node
+        self._put_size = next_part_size(engines.config, 0)
         self._upload: FileUpload | None = None
         self._error: Exception | None = None
         self._hidden: Key | None = None
@@ -100,9 +101,7 @@ class FileStore:
     @property
     def part_size(self) -> int:
         """The size of the next part; content of that size and less is one PUT."""
-        if self._upload is None:
-            return next_part_size(self._engines.config, 0)
-        return self._upload.part_size
+        return self._put_size if self._upload is None else self._upload.part_size
 
     def keeps(self, stop: int) -> bool:
         """Whether everything before *stop* can be read and changed although it was sent."""
