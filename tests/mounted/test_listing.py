@@ -57,7 +57,7 @@ def test_listing_without_a_name_that_can_be_shown_ends_within_the_timeout(tmp_pa
     fill(tmp_path, (f"d/{number:06}{'x' * 250}" for number in range(8_000)))
     with (
         emulator_process("--root", str(tmp_path), "--latency", "0.5") as emulator,
-        mounted(emulator, options=["--timeout", "2s"]) as mount,
+        mounted(emulator, options=["--timeout", "3s"]) as mount,
     ):
         with pytest.raises(OSError, match="timed out") as refused:
             os.listdir(mount.path / "d")
