@@ -5,7 +5,8 @@ being emptied.
 directory meanwhile. A DELETE for each would take a round trip for each. So after PLAIN_FIRST of
 them in a row the next are *collected*: the name is gone at once, and its object a moment later,
 with those of up to a thousand others. A local disk promises no more before an fsync of the
-directory. An error cannot be the call's own then; see ``raise_failure``.
+directory. An error cannot be the call's own then; see ``raise_failure``. What renames leave under
+their old names goes in the same way, where one follows the other as in an rsync.
 
 A key is under way from ``remove`` on:
 
@@ -88,6 +89,7 @@ class Removals:
         self._client = client
         self._listings = listings
         self._rows = RemovalsInRow()
+        self._moves = RemovalsInRow()
         self._under_way: set[Key] = set()
         self._collected: dict[Key, float] = {}  # when; not on their way yet
         self._sending = 0  # how many are
@@ -112,17 +114,19 @@ class Removals:
         self._nursery = nursery
         self._on_failure = on_failure
 
-    async def remove(self, key: Key, *, plain: bool) -> None:
+    async def remove(self, key: Key, *, plain: bool = False, moved: bool = False) -> None:
         """Delete *key*, soon if it may be collected and is not to be *plain*.
 
-        What was collected ends without another checkpoint: the name goes before its object.
-        Raises, and does nothing else, what an earlier removal in its directory failed with.
+        *moved*: the object has another name by now. What was collected ends without another
+        checkpoint: the name goes before its object. Raises, and does nothing else, what an
+        earlier removal in its directory failed with.
         """
         prefix, _ = split_key(key)
+        rows = self._moves if moved else self._rows
         began = trio.current_time()
         self._under_way.add(key)
         try:
-            while not plain and self._is_emptied(prefix, began):
+            while not plain and self._may_collect(rows, prefix, began):
                 self.raise_failure(prefix)
                 if len(self._collected) + self._sending < MOST_COLLECTED:
                     self._put_off(key)
@@ -133,10 +137,10 @@ class Removals:
                 await self._client.delete_object(key)
                 self._end(key)
         except BaseException:
-            self._rows.broken(prefix)
+            rows.broken(prefix)
             self._end(key)
             raise
-        self._rows.removed(prefix, began=began, ended=trio.current_time())
+        rows.removed(prefix, began=began, ended=trio.current_time())
 
     def interrupted(self, prefix: str) -> None:
         """A name was made in the directory: nobody is just emptying it. Does not yield."""
@@ -170,10 +174,10 @@ class Removals:
         self._failures.clear()
         return failures
 
-    def _is_emptied(self, prefix: str, now: float) -> bool:
+    def _may_collect(self, rows: RemovalsInRow, prefix: str, now: float) -> bool:
         return (
             self._nursery is not None
-            and self._rows.length(prefix, now) >= self.plain_first
+            and rows.length(prefix, now) >= self.plain_first
             and self._client.health.state is HealthState.ANSWERING
         )
 
@@ -237,6 +241,7 @@ class Removals:
                 self._listings.left(key)
         if failed:
             self._rows.all_broken()
+            self._moves.all_broken()
             key, error = next(iter(failed.items()))
             log.error("removals failed keys=%d first=%s error=%s", len(failed), key, error)
             for key, error in failed.items():

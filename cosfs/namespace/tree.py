@@ -99,8 +99,10 @@ class Namespace(NamespaceWriter):
     ) -> None:
         """Move a file or a whole directory, over a file or an empty directory with *replace*.
 
-        An error leaves the source whole. Raises what rename(2) names: EntryExists, IsADirectory,
-        NotADirectory, DirectoryNotEmpty, InvalidArgument.
+        An error leaves the source whole. Where files are renamed one after the other the source
+        may be deleted later: see removals.py. Raises what an earlier removal beside it failed
+        with, and what rename(2) names: EntryExists, IsADirectory, NotADirectory,
+        DirectoryNotEmpty, InvalidArgument.
         """
         if new_parent.is_inside(node):
             raise InvalidArgument(f"{node.name!r} cannot be moved into itself")
@@ -134,6 +136,7 @@ class Namespace(NamespaceWriter):
             node.replaces = None if occupant is None else self._stored_key(occupant)
             self._relocate(node, new_parent, new_name)
             return
+        self.removals.raise_failure(split_key(self.key_of(node))[0])
         if node.object is None:
             await self.refresh(node, force=True)
         assert node.object is not None, node
@@ -148,7 +151,7 @@ class Namespace(NamespaceWriter):
         self._note(made)
         try:
             await self._keep_directory(node)
-            await self._client.delete_object(source.key)
+            await self.removals.remove(source.key, moved=True)
         except BaseException:
             # Both names are there, and the target is replaced all the same.
             occupant = self.inodes.child(new_parent, new_name)

@@ -63,6 +63,24 @@ def test_rm_of_a_large_directory_deletes_many_files_with_a_request(
     assert operations["PutObject"] == 0
 
 
+def test_rsync_of_many_files_leaves_none_of_its_temporary_names(
+    emulator: EmulatorProcess, sdk: Sdk, mount: Mounted, tmp_path: Path
+) -> None:
+    names = [f"f{number:03}" for number in range(SOME)]
+    for name in names:
+        (tmp_path / name).write_bytes(name.encode())
+
+    run("rsync", "-a", f"{tmp_path}/", mount.path / "d")
+
+    operations = Counter(request["operation"] for request in emulator.requests())
+    assert [path.read_bytes() for path in sorted((mount.path / "d").iterdir())] == [
+        name.encode() for name in names
+    ]
+    eventually(lambda: sdk.keys() == ["d/", *(f"d/{name}" for name in names)])
+    assert operations["CopyObject"] == SOME
+    assert operations["DeleteObject"] + operations["DeleteMultipleObjects"] <= SOME
+
+
 def test_rm_reports_what_cos_refuses_and_it_is_seen_again(
     emulator: EmulatorProcess, sdk: Sdk, mount: Mounted
 ) -> None:

@@ -398,3 +398,66 @@ async def test_a_removal_that_is_refused_while_others_are_collected_is_its_own_e
     world.transport.api.faults.set([])
     await remove(names, directory, *LATER)
     assert await world.keys_below("d/f") == FIRST[-1:]
+
+
+async def rename(names: Namespace, directory: Node, *keys: str) -> None:
+    """As rsync does: a file is made, closed and then renamed."""
+    for key in keys:
+        name = key.removeprefix("d/")
+        await names.rename(await names.lookup(directory, name), directory, f"new-{name}")
+
+
+async def test_first_renames_are_whole_and_the_old_names_of_the_others_go_with_one_request(
+    world: World, names: Namespace, directory: Node
+) -> None:
+    await rename(names, directory, *FIRST)
+    alone = changes(world)
+    began = trio.current_time()
+    await rename(names, directory, *LATER)
+    before = await world.keys_below("d/f")
+    shown = await names.entries(directory)
+    await names.removals.settled("d/")
+
+    assert alone == [f"DeleteObject {key}" for key in FIRST]
+    assert before == LATER
+    assert [entry.name for entry in shown] == [f"new-{key.removeprefix('d/')}" for key in FILES]
+    assert trio.current_time() == began
+    assert changes(world) == [BATCH]
+    assert await world.keys_below("d/f") == []
+    assert len(await world.keys_below("d/new-")) == len(FILES)
+
+
+async def test_making_files_between_renames_does_not_end_the_row(
+    world: World, names: Namespace, directory: Node
+) -> None:
+    for key in FILES:
+        create(names, directory, f"{key.removeprefix('d/')}.tmp")
+        await rename(names, directory, key)
+
+    assert await world.keys_below("d/f") == LATER
+
+
+async def test_old_name_that_cannot_be_deleted_is_there_again_and_the_next_rename_says_why(
+    world: World, names: Namespace, directory: Node, failures: list[Failures]
+) -> None:
+    world.transport.api.faults.set(refused(LATER[0]))
+    await rename(names, directory, *FIRST, LATER[0])
+    await names.removals.settled("d/")
+
+    assert [list(told) for told in failures] == [[LATER[0]]]
+    await names.lookup(directory, LATER[0].removeprefix("d/"))
+    with pytest.raises(AccessDenied):
+        await rename(names, directory, LATER[1])
+    assert await world.keys_below("d/new-") == [f"d/new-{k[2:]}" for k in [*FIRST, LATER[0]]]
+
+
+async def test_what_is_renamed_to_a_name_just_given_up_is_kept(
+    world: World, names: Namespace, directory: Node
+) -> None:
+    await rename(names, directory, *FIRST, LATER[0])
+    other = await names.lookup(directory, LATER[1].removeprefix("d/"))
+    await names.rename(other, directory, LATER[0].removeprefix("d/"))
+    await names.removals.settled("d/")
+
+    assert LATER[0] in await world.keys()
+    assert LATER[1] not in await world.keys()
