@@ -17,8 +17,8 @@ OWN = 60 * MIB  # of the process
 WAITING = 2 * MIB  # a write's bytes and the buffer that it came in
 
 
-def write_zeros(path: Path) -> None:
-    run("dd", "if=/dev/zero", f"of={path}", "bs=1M", "count=4", "status=none")
+def write_zeros(path: Path, mebibytes: int = 4) -> None:
+    run("dd", "if=/dev/zero", f"of={path}", "bs=1M", f"count={mebibytes}", "status=none")
 
 
 def peak(pid: int) -> int:
@@ -61,6 +61,21 @@ def test_many_waiting_writers_take_two_mebibytes_each_beside_the_budget() -> Non
 
     assert sizes == {4 * MIB}
     assert most < BUDGET + OWN + writers * WAITING
+
+
+def test_writes_take_the_memory_of_what_was_read() -> None:
+    with (
+        emulator_process("--no-md5") as emulator,
+        mounted(emulator, options=["--memory", "128M"]) as mount,
+    ):
+        for number in range(3):
+            write_zeros(mount.path / f"f{number}", 128)
+            run("dd", f"if={mount.path}/f{number}", "of=/dev/null", "bs=1M", "status=none")
+        for number in range(3):
+            write_zeros(mount.path / f"f{number}", 128)
+        most = peak(mount.process.pid)
+
+    assert most < 128 * MIB + OWN + WAITING
 
 
 def test_a_thousand_small_open_files_fit_the_budget() -> None:
