@@ -288,7 +288,7 @@ def _interrupted(filesystem: Filesystem) -> str:
     more = f" and {len(paths) - 3} more" if len(paths) > 3 else ""
     lost = f", which are lost: {shown}{more}" if paths else ""
     removals = filesystem.namespace.removals.count
-    left = f"; COS may still have {removals} removed files" if removals else ""
+    left = f"; COS may still have {removals} removed or renamed files" if removals else ""
     return f"ended before its uploads were finished{lost}{left}"
 
 

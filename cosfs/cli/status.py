@@ -108,6 +108,8 @@ def _words(mount: Answer) -> Iterator[str]:
     yield f"  service:  {_health(mount['health'])}"
     if mount["attributes_waiting"]:
         yield f"  changed attributes of {mount['attributes_waiting']} files are not stored yet"
+    if mount["removals"]:
+        yield f"  {mount['removals']} removed or renamed files are still to be deleted"
     if mount["failed_calls"]:
         yield f"  errors:   {mount['failed_calls']} calls failed; cosfs why PATH tells the reason"
     yield from _files(mount)

@@ -34,6 +34,7 @@ class FilesystemStatus:
     files_dirty: int
     bytes_left: int  # of the dirty files, that COS does not have
     attributes_waiting: int  # files whose changed attributes are still to be stored
+    removals: int  # objects that are still to be deleted
     dirty: list[FileStatus]
     requests: dict[str, int]  # in flight, by kind
     health: HealthReport
@@ -54,6 +55,7 @@ def status_of(filesystem: Filesystem, engines: Engines) -> FilesystemStatus:
         files_dirty=len(dirty),
         bytes_left=sum(left),
         attributes_waiting=filesystem.attributes_waiting,
+        removals=filesystem.namespace.removals.count,
         dirty=dirty[:MOST_FILES],
         requests=engines.client.requests_in_flight,
         health=engines.client.health,

@@ -197,6 +197,19 @@ def test_unmounting_names_what_was_not_removed(
     assert "'d/f030' (not removed: " in mount.log.read_text()
 
 
+def test_status_tells_how_many_are_still_to_be_deleted(
+    emulator: EmulatorProcess, sdk: Sdk, mount: Mounted
+) -> None:
+    fill(sdk, SOME)
+    emulator.set_faults("operation=DeleteMultipleObjects delay=2")
+
+    shell("rm d/*", mount.path)
+    told = run(*COSFS, "status", str(mount.path))
+
+    left = len(sdk.keys("d/f"))
+    assert f"{left} removed or renamed files are still to be deleted" in told
+
+
 def test_a_mount_that_is_not_to_wait_tells_that_objects_are_left(
     emulator: EmulatorProcess, sdk: Sdk, mount: Mounted
 ) -> None:
@@ -211,4 +224,4 @@ def test_a_mount_that_is_not_to_wait_tells_that_objects_are_left(
 
     assert mount.process.wait(timeout=END_TIMEOUT_S) == 8
     left = len(sdk.keys("d/f"))
-    assert f"COS may still have {left} removed files" in mount.log.read_text()
+    assert f"COS may still have {left} removed or renamed files" in mount.log.read_text()
