@@ -157,10 +157,11 @@ class Finder:
         return self._listings.last_known(prefix) is not None
 
     def neighbours(self, prefix: str, name: str) -> list[ListedEntry]:
-        """The fresh part of a listing that holds *name*, sorted by name. Does not yield."""
+        """The fresh part of a listing that shows *name*, sorted by name. Does not yield."""
         known = self._listings.fresh(prefix) or self._listings.page_of(prefix, name)
-        entries = [] if known is None else known.entries.values()
-        return sorted(entries, key=lambda entry: entry.name)
+        if known is None or name not in known.entries:
+            return []
+        return sorted(known.entries.values(), key=lambda entry: entry.name)
 
     async def find_file(self, key: Key, *, shared: bool = True) -> Found | None:
         """The object itself. Not *shared*: as it is now, not as a request under way shows it."""

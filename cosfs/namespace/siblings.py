@@ -74,8 +74,8 @@ class Siblings:
         """A walk through the fresh names around *name*, from where it is."""
         entries = self._finder.neighbours(prefix, name)
         names = [entry.name for entry in entries]
-        place = bisect_right(names, name) - 1
-        if place >= 0:
+        if names:
+            place = bisect_right(names, name) - 1
             self._walks[prefix] = _Walk(entries, names, place, begun=place + 1)
 
     async def _ask(self, prefix: str, entry: ListedEntry, *, walked: bool) -> None:

@@ -387,6 +387,20 @@ async def test_names_here_and_there_are_asked_for_alone(
     assert len(world.requests()) == 1 + 4
 
 
+async def test_names_that_are_missing_do_not_end_the_asking_ahead(
+    world: World, names: Namespace, root: Node, background: trio.Nursery
+) -> None:
+    """As when a program makes files in a directory that another one looks through."""
+    await world.fill(numbered(100))
+    names.ask_ahead(background)
+    for name in numbered(4):
+        await names.lookup(root, name)
+        await missing(names, root, [f"{name}-new"])
+    await trio.testing.wait_all_tasks_blocked()
+
+    assert "HeadObject 00011" in world.requests()
+
+
 async def test_known_attributes_are_not_asked_for_ahead(
     world: World, names: Namespace, root: Node, background: trio.Nursery, mock_clock: MockClock
 ) -> None:
