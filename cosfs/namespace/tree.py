@@ -269,7 +269,7 @@ class Namespace(NamespaceWriter):
             return
         prefix = self.key_of(parent)
         listing = self._listings.last_known(prefix)
-        if listing is None or listing.marker or listing.entries.keys() - {node.name}:
+        if listing is None or listing.marker or any(name != node.name for name in listing.entries):
             return
         info = await self._put_marker(prefix, parent.attributes, NEW_DIRECTORY)
         self._settle(parent, self._found(info))
