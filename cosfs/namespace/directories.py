@@ -10,17 +10,34 @@ from dataclasses import dataclass
 from typing import Final
 
 from cosfs.namespace.attributes import Attributes
+from cosfs.namespace.changes import Moment
+from cosfs.namespace.lookups import Found
 
 _HELD_BATCHES: Final = 2  # the kernel reads on, or again what it had no room for
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """What entries tell of: what COS was asked for at *asked_at*, trio's time, with own changes
+    until *made*.
+    """
+
+    asked_at: float
+    made: Moment
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DirectoryEntry:
-    """A name in a directory. Not *exact*: attributes as far as a listing shows them."""
+    """A name in a directory. Not *exact*: attributes as far as a listing shows them.
+
+    *found* is what the name stands for; None if that is not known, or if its inode knows better.
+    """
 
     name: str
     attributes: Attributes
     exact: bool
+    found: Found | None = None
+    origin: Origin | None = None
 
 
 NextBatch = Callable[[], Awaitable[Sequence[DirectoryEntry] | None]]

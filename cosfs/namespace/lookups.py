@@ -92,14 +92,6 @@ class Finder:
             return await self._load(prefix, change.entry, change.time)
         return await self.find_file(Key(prefix + name))
 
-    def recall_fresh(self, prefix: str, name: str) -> Found | None:
-        """What is under *name*, if fresh listings and past HEADs tell. Does not yield."""
-        seen = self._seen(prefix, name)
-        if seen is None or seen.entry is None:
-            return None
-        found = self.recall_entry(prefix, seen.entry)
-        return None if found is None else replace(found, checked=seen.time)
-
     def recall_entry(self, prefix: str, entry: ListedEntry) -> Found | None:
         """What a listed entry stands for, if it is known without asking. Does not yield."""
         if entry.object is None:

@@ -31,6 +31,7 @@ class PagedNames:
         self._listings = listings
         self._changes = listings.changes
         self._nursery = nursery
+        self.asked_at = trio.current_time()  # for the names that came last
         self._began: Moment | None = None
         self._after: str | None = ""
         self._prefix = ""
@@ -50,6 +51,7 @@ class PagedNames:
             if known is not None:
                 self._snapshot = sorted(known.entries.values(), key=lambda entry: entry.name)
                 self._snapshot.reverse()
+                self.asked_at = known.time
         if self._snapshot is not None:
             return self._next_known(prefix)
         return None if self._after is None else await self._next_page(prefix)
@@ -90,6 +92,7 @@ class PagedNames:
         with self._changes.held(asked.began):  # the answer may have taken longer than the lag
             self._listings.store_page(prefix, stored, asked.began)
         self._join(prefix, stored)
+        self.asked_at = stored.time
         return sorted(stored.entries.values(), key=lambda entry: entry.name)
 
     def _pages_of(self, prefix: str, after: str) -> OrderedPages:

@@ -6,6 +6,7 @@ what COS is known to hold agree.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import trio
 
@@ -14,7 +15,8 @@ from cosfs.cos.client import CosClient
 from cosfs.cos.model import MAX_KEY_BYTES, Key, ObjectInfo
 from cosfs.errors import AccessDenied, InvalidArgument, NameTooLong, NoSuchEntry, NotADirectory
 from cosfs.namespace.attributes import DEFAULT_FILE_MODE, AttributeCodec, Attributes
-from cosfs.namespace.directories import DirectoryEntry, DirectoryReader
+from cosfs.namespace.changes import LISTING_LAG_S
+from cosfs.namespace.directories import DirectoryEntry, DirectoryReader, Origin
 from cosfs.namespace.entries import MAX_NAME_BYTES, ListedEntry, is_valid_name, split_key
 from cosfs.namespace.hidden import new_hidden_path
 from cosfs.namespace.inodes import NEVER, InodeTable, Node
@@ -55,6 +57,7 @@ class NamespaceReader:
             listings_only=self._listings_only,
         )
         known.expire_racy_after(config.metadata_ttl_s)
+        self._distrusted_until = NEVER  # entries that were made before
         self._background: trio.Nursery | None = None
         self._siblings: Siblings | None = None
 
@@ -155,7 +158,8 @@ class NamespaceReader:
             listed = await paged.next_names(prefix)
             if listed is not None:
                 owed.difference_update(entry.name for entry in listed)
-                return [self._listed_entry(directory, prefix, entry) for entry in listed]
+                origin = Origin(paged.asked_at, self._changes.moment())
+                return [self._listed_entry(directory, prefix, each, origin) for each in listed]
             names = sorted(owed)
             owed.clear()
             return self._owed_entries(directory, prefix, names) if names else None
@@ -180,9 +184,9 @@ class NamespaceReader:
         node = self.inodes.child(directory, entry.name)
         if node is not None and self._is_settled(node):
             return node
-        found = self._recall(self.key_of(directory), entry.name)
-        if found is not None:
-            return self._adopt(directory, entry.name, found)
+        found, origin = entry.found, entry.origin
+        if found and origin and self._is_trusted(directory, entry.name, origin):
+            return self._adopt(directory, entry.name, replace(found, checked=origin.asked_at))
         if node is not None and node.is_directory != entry.attributes.is_directory:
             self.inodes.unlink(node)
             node = None
@@ -258,24 +262,36 @@ class NamespaceReader:
             attributes=self.codec.from_object(info), checked=trio.current_time(), info=info
         )
 
-    def _recall(self, prefix: str, name: str) -> Found | None:
-        """What fresh listings tell of an object without a request."""
-        return self._finder.recall_fresh(prefix, name)
-
-    def _listed_entry(self, directory: Node, prefix: str, entry: ListedEntry) -> DirectoryEntry:
+    def _listed_entry(
+        self, directory: Node, prefix: str, entry: ListedEntry, origin: Origin
+    ) -> DirectoryEntry:
         node = self.inodes.child(directory, entry.name)
         if node is not None and (self._is_settled(node) or node.late is not None):
             return DirectoryEntry(name=entry.name, attributes=node.attributes, exact=True)
         found = self._finder.recall_entry(prefix, entry)
         if found is not None:
-            attributes = found.attributes
-        elif node is not None and node.is_directory == entry.is_directory:
+            return DirectoryEntry(
+                name=entry.name,
+                attributes=found.attributes,
+                exact=True,
+                found=found,
+                origin=origin,
+            )
+        if node is not None and node.is_directory == entry.is_directory:
             attributes = node.attributes  # old, but of the type that the inode has
         elif entry.object is not None:
             attributes = self.codec.from_listing(entry.object)
         else:
             attributes = self.codec.implicit_directory()
-        return DirectoryEntry(name=entry.name, attributes=attributes, exact=found is not None)
+        return DirectoryEntry(name=entry.name, attributes=attributes, exact=False)
+
+    def _is_trusted(self, directory: Node, name: str, origin: Origin) -> bool:
+        """Whether what a name was found to be may be shown now."""
+        made = origin.made
+        end = min(origin.asked_at + self.ttl_s, made.time + LISTING_LAG_S)  # then changes go
+        if made.time <= self._distrusted_until or trio.current_time() >= end:
+            return False
+        return not self._changes.changed_since(self.key_of(directory), name, made)
 
     def _named_entry(self, directory: Node, name: str) -> DirectoryEntry:
         """An entry of a name that was shown before, whatever is there now."""
@@ -298,7 +314,8 @@ class NamespaceReader:
             if child is not None and _is_owed(child):
                 entries.append(self._named_entry(directory, name))
             elif change is not None and change.entry is not None:
-                entries.append(self._listed_entry(directory, prefix, change.entry))
+                origin = Origin(change.time, self._changes.moment())
+                entries.append(self._listed_entry(directory, prefix, change.entry, origin))
         return entries
 
     def forget(self, node: Node, *, below: bool = True) -> list[Node]:
@@ -306,6 +323,7 @@ class NamespaceReader:
 
         Returns these nodes. What this mount has not stored yet stays. Does not yield.
         """
+        self._distrusted_until = trio.current_time()
         key = self.key_of(node)
         if node.is_directory:
             self._listings.drop(key, below=below)

@@ -18,7 +18,7 @@ from cosfs.errors import (
 )
 from cosfs.namespace.inodes import Node
 from cosfs.namespace.tree import Namespace
-from tests.namespace.conftest import EXPIRED_S, World
+from tests.namespace.conftest import EXPIRED_S, TTL_S, World
 
 
 async def fill(world: World, count: int) -> None:
@@ -359,6 +359,50 @@ async def test_second_listing_of_known_files_makes_fresh_nodes_for_its_pages_alo
     assert world.requests() == ["GetBucket"]
 
 
+@pytest.mark.parametrize("since", ["refresh", "time to live"])
+async def test_listed_entry_is_asked_for_anew_once_it_is_not_trusted(
+    world: World, names: Namespace, root: Node, mock_clock: MockClock, since: str
+) -> None:
+    """A program may read a directory as slowly as it likes."""
+    await world.put("a")
+    world.age("a")
+    await names.lookup(root, "a")
+    mock_clock.jump(EXPIRED_S)
+    (entry,) = await names.entries(root)
+    world.forget_requests()
+    if since == "refresh":
+        names.forget(root)
+    else:
+        mock_clock.jump(EXPIRED_S)
+
+    assert names.entry_node(root, entry).checked + TTL_S <= trio.current_time()
+    await names.lookup(root, "a")
+
+    assert "GetBucket" in world.requests()
+
+
+async def test_listed_entry_of_a_directory_that_has_moved_is_not_the_old_object(
+    world: World, names: Namespace, root: Node, mock_clock: MockClock
+) -> None:
+    await world.put("old/a")
+    world.age("old/a")
+    directory = await names.lookup(root, "old")
+    await names.lookup(directory, "a")
+    mock_clock.jump(EXPIRED_S)
+    (entry,) = await names.entries(directory)
+    for node in list(names.inodes.descendants(directory)):
+        names.inodes.drop_unused(node)
+    mock_clock.jump(1)
+
+    await names.rename(await names.lookup(root, "old"), root, "new")
+
+    directory = await names.lookup(root, "new")
+    assert names.entry_node(directory, entry).object is None
+    node = await names.lookup(directory, "a")
+    assert node.object is not None
+    assert node.object.key == "new/a"
+
+
 async def test_listed_entry_that_was_removed_since_is_not_found(
     world: World, names: Namespace, root: Node
 ) -> None:
@@ -366,6 +410,25 @@ async def test_listed_entry_that_was_removed_since_is_not_found(
     node = await names.lookup(root, "a")
     (entry,) = await names.entries(root)
     await names.remove_file(node)
+
+    names.entry_node(root, entry)
+
+    with pytest.raises(NoSuchEntry):
+        await names.lookup(root, "a")
+
+
+async def test_listed_entry_that_was_removed_long_since_is_not_found(
+    world: World, names: Namespace, root: Node, mock_clock: MockClock
+) -> None:
+    """The time to live is longer than a removal is remembered."""
+    await world.put("a")
+    world.age("a")
+    await names.lookup(root, "a")
+    mock_clock.jump(EXPIRED_S)
+    (entry,) = await names.entries(root)
+    await names.remove_file(await names.lookup(root, "a"))
+    mock_clock.jump(20)
+    await names.make_directory(root, "elsewhere", mode=0o755, uid=0, gid=0)
 
     names.entry_node(root, entry)
 
