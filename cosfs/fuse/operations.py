@@ -235,7 +235,7 @@ class Operations(pyfuse3.Operations):
                 raise
             # The kernel trusts a lookup from before the name appeared; on ESTALE it looks again.
             raise StaleFile(f"{name!r} is there by now") from error
-        return self._file_info(handle, flags), self._view.remembered(handle.file.node)
+        return self._file_info(handle, flags), self._view.created(handle.file.node)
 
     @handler
     async def read(self, fh: FileHandleT, off: int, size: int) -> bytes:

@@ -17,7 +17,7 @@ from cosfs.fs.filesystem import PATH_MAX, Filesystem
 from cosfs.fs.handles import DirectoryHandle
 from cosfs.fuse.absent import AbsentNames
 from cosfs.fuse.listed import UNKNOWN_INODE, ListedName
-from cosfs.namespace.attributes import Attributes
+from cosfs.namespace.attributes import Attributes, without_privileges
 from cosfs.namespace.directories import DirectoryEntry
 from cosfs.namespace.inodes import Node
 
@@ -46,6 +46,17 @@ class KernelView:
         """The entry of *node*, which the kernel will count as looked up."""
         self._fs.namespace.inodes.remember(node)
         return self.entry(node)
+
+    def created(self, node: Node) -> EntryAttributes:
+        """``remembered``, of a file that was made just now.
+
+        Whatever happens to it passes through the kernel, which forgets size and times with each
+        write. It does not forget the mode, from which a write may take the privileges.
+        """
+        entry = self.remembered(node)
+        if without_privileges(entry.st_mode) == entry.st_mode:
+            entry.attr_timeout = self._fs.namespace.ttl_s
+        return entry
 
     def absent(self, parent: Node, name: str) -> EntryAttributes | None:
         """That nothing is there, for a while; None where the kernel has to ask each time."""

@@ -1,5 +1,6 @@
 """Modes, owners and times, here and in Tencent's format on COS."""
 
+import mmap
 import os
 from pathlib import Path
 
@@ -98,6 +99,45 @@ def test_attributes_set_while_a_file_is_written_are_kept(place: Place) -> None:
         status = (path / "f").stat()
     assert (status.st_mode, status.st_uid, status.st_gid) == (0o100601, 3, 4)
     assert status.st_mtime == TIME_S
+
+
+@pytest.mark.parametrize("access", [os.O_WRONLY, os.O_RDWR], ids=["direct", "cached"])
+def test_new_file_shows_what_happens_to_it_at_once(place: Place, access: int) -> None:
+    """Although the kernel need not ask for the attributes of a file that it has just made."""
+    path = place.path / "f"
+    descriptor = os.open(path, access | os.O_CREAT | os.O_EXCL, 0o600)
+    try:
+        made = os.fstat(descriptor)
+        os.write(descriptor, b"abc")
+        written = os.fstat(descriptor)
+        path.chmod(0o640)
+        os.truncate(path, 1)
+        changed = os.fstat(descriptor)
+        path.rename(place.path / "g")
+        moved = os.fstat(descriptor)
+        (place.path / "g").unlink()
+        unlinked = os.fstat(descriptor)
+    finally:
+        os.close(descriptor)
+
+    assert (made.st_mode, made.st_size, made.st_nlink) == (0o100600, 0, 1)
+    assert written.st_size == 3
+    assert written.st_mtime_ns > made.st_mtime_ns
+    assert (changed.st_mode, changed.st_size) == (0o100640, 1)
+    assert moved.st_ctime_ns > changed.st_ctime_ns
+    assert unlinked.st_nlink == 0
+
+
+def test_new_file_written_through_a_mapping_shows_its_time(place: Place) -> None:
+    with (place.path / "f").open("x+b") as file:
+        file.truncate(4096)
+        made = os.fstat(file.fileno())
+        with mmap.mmap(file.fileno(), 4096) as mapping:
+            mapping[:3] = b"abc"
+            mapping.flush()
+            written = os.fstat(file.fileno())
+
+    assert written.st_mtime_ns > made.st_mtime_ns
 
 
 def test_writing_moves_the_time_on(place: Place) -> None:

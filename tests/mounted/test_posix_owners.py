@@ -173,6 +173,19 @@ def test_only_root_makes_device_nodes(place: Place) -> None:
     assert answer(lambda: KINDS["char"](Path("n")), place.path, A) == "EPERM"
 
 
+@pytest.mark.parametrize("access", [os.O_WRONLY, os.O_RDWR])
+def test_the_first_write_to_a_new_file_takes_away_what_it_lends(place: Place, access: int) -> None:
+    place.path.chmod(0o777)
+
+    def make_and_write() -> None:
+        descriptor = os.open("n", access | os.O_CREAT, 0o6755)
+        os.write(descriptor, b"x")
+        assert os.fstat(descriptor).st_mode == 0o100755
+        os.close(descriptor)
+
+    assert answer(make_and_write, place.path, A) == OK
+
+
 @pytest.mark.parametrize("kind", BY_ANYBODY)
 def test_a_setgid_directory_gives_its_group_to_what_is_made_in_it(place: Place, kind: str) -> None:
     parent = make(place, "directory", 0o2777, (0, 1234))
