@@ -6,6 +6,7 @@ What is begun stays within a window after the latest lookup, so it ends when the
 """
 
 from bisect import bisect_right
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -46,7 +47,8 @@ class Siblings:
     def __init__(self, finder: Finder, nursery: trio.Nursery) -> None:
         self._finder = finder
         self._nursery = nursery
-        self._turns = trio.CapacityLimiter(_PARALLEL)
+        self._waiting: deque[tuple[str, ListedEntry, bool]] = deque()  # see Finder.ask_ahead
+        self._working = 0
         self._walks: LRUCache[str, _Walk] = LRUCache(_WALKS)
 
     def asked(self, prefix: str, name: str) -> None:
@@ -66,8 +68,8 @@ class Siblings:
         walk.window = min(MOST_AHEAD, 2 * walk.window or _FIRST_AHEAD)
         window = min(walk.window, _MOST_WALKED) if walked else walk.window
         for entry in walk.entries[max(walk.begun, place + 1) : place + 1 + window]:
-            ask = partial(self._ask, prefix, entry, walked=walked)
-            self._nursery.start_soon(in_background, ask)
+            if self._finder.recall_entry(prefix, entry) is None:
+                self._begin_to_ask(prefix, entry, walked=walked)
         walk.begun = max(walk.begun, place + 1 + window)
 
     def _begin(self, prefix: str, name: str) -> None:
@@ -78,6 +80,17 @@ class Siblings:
             place = bisect_right(names, name) - 1
             self._walks[prefix] = _Walk(entries, names, place, begun=place + 1)
 
-    async def _ask(self, prefix: str, entry: ListedEntry, *, walked: bool) -> None:
-        async with self._turns:
-            await self._finder.ask_ahead(prefix, entry, walked=walked)
+    def _begin_to_ask(self, prefix: str, entry: ListedEntry, *, walked: bool) -> None:
+        self._waiting.append((prefix, entry, walked))
+        if self._working < _PARALLEL:
+            self._working += 1
+            self._nursery.start_soon(self._work)
+
+    async def _work(self) -> None:
+        """Ask for what waits, until nothing does: a task for each name would cost as much as all
+        else that is done for it here.
+        """
+        while self._waiting:
+            prefix, entry, walked = self._waiting.popleft()
+            await in_background(partial(self._finder.ask_ahead, prefix, entry, walked=walked))
+        self._working -= 1
