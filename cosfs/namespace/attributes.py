@@ -307,7 +307,10 @@ def _either(first: int | None, second: int | None) -> int | None:
 
 def _or(*choices: int | None) -> int:
     """The first that is not None. The last must not be."""
-    return next(choice for choice in choices if choice is not None)
+    for choice in choices:
+        if choice is not None:
+            return choice
+    raise ValueError("no choice")
 
 
 def _looks_like_directory(info: ObjectInfo) -> bool:
@@ -339,6 +342,8 @@ def _bounded(text: str, maximum: int) -> int | None:
 
 
 def _parse(text: str) -> int | None:
+    if not text:
+        return None  # most often
     digits = text.removeprefix("-")
     if len(digits) <= 20 and digits.isascii() and digits.isdigit():
         return int(text)
@@ -376,7 +381,9 @@ def _nanoseconds(metadata: Mapping[str, str], name: str) -> int | None:
 
 def _rdev(metadata: Mapping[str, str]) -> int:
     """The device's number; 0 where none can be read."""
-    first, _, second = metadata.get(RDEV, "").partition(":")
+    if RDEV not in metadata:
+        return 0
+    first, _, second = metadata[RDEV].partition(":")
     major, minor = _bounded(first, MAX_MAJOR), _bounded(second, MAX_MINOR)
     return 0 if major is None or minor is None else os.makedev(major, minor)
 

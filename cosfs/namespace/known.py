@@ -8,7 +8,7 @@ restart; only what a HEAD told may go there, as it is proven to be final.
 import logging
 import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -110,7 +110,7 @@ class KnownObjects:
             await self._file.keep_writing()
 
     def _keep(self, version: Version, info: ObjectInfo) -> None:
-        if _bytes_of(info) <= self._known.maxsize:
+        with suppress(ValueError):  # larger than all of it
             self._known[version] = info
 
 
