@@ -219,7 +219,10 @@ class _TlsStream(Stream):
     def get_extra_info(self, info: str) -> object:
         if info == "ssl_object":
             return self._tls
-        return self._stream.socket.is_readable() if info == "is_readable" else None
+        if info != "is_readable":
+            return None
+        is_left = self._tls.pending() or self._incoming.pending
+        return bool(is_left) or self._stream.socket.is_readable()
 
     def _decrypt(self, buffer: memoryview) -> int:
         """Put into *buffer* what can be decrypted now."""
