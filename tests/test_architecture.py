@@ -41,8 +41,8 @@ _LAYERS: Final[Mapping[str, frozenset[str]]] = {
 _OWNERS: Final[Mapping[str, tuple[str, ...]]] = {
     "pyfuse3": ("fuse/",),
     "httpx": ("cos/",),
-    "httpcore": ("cos/",),
-    "h11": ("cos/connection.py", "emulator/server.py"),
+    "httptools": ("cos/connection.py",),
+    "h11": ("emulator/server.py",),
     "errno": ("fuse/errnos.py", "cli/mountpoint.py"),
 }
 

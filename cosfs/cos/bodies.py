@@ -5,7 +5,7 @@ Invariants: a request's body can go out again; an answer that is read whole is b
 no attempt and no deadline: it tells of what has moved to whoever has those.
 """
 
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from typing import Final
 
 import httpx
@@ -34,8 +34,8 @@ class RequestBody(httpx.AsyncByteStream):
 
 
 class _Pieces(AsyncIterator[bytes]):
-    # No async generator: httpcore drops what it iterates when a connection breaks, and trio warns
-    # of generators that were dropped.
+    # No async generator: what is iterated is dropped when a connection breaks, and trio warns of
+    # generators that were dropped.
     def __init__(self, pieces: Iterator[bytes], sent: Callable[[int], None]) -> None:
         self._pieces = pieces
         self._sent = sent
@@ -68,9 +68,7 @@ async def read_into(
     response: httpx.Response, download: Download, moved: Callable[[], None]
 ) -> None:
     """Let *download* have an answer's body; *moved* is told whenever some of it has come."""
-    stream = response.stream
-    assert isinstance(stream, httpx.AsyncByteStream)
-    body = stream if isinstance(stream, AnswerBody) else Chunks(stream)
+    body = _body_of(response)
     try:
         while room := download.room():
             size = await body.receive_into(room)
@@ -89,18 +87,22 @@ async def read_whole(
 ) -> bytes:
     """The body of an answer, bounded. Malformed past MAX_ANSWER_SIZE."""
     # Not aread(): its bookkeeping costs as much as the bytes of a small chunk.
-    assert isinstance(response.stream, httpx.AsyncByteStream)
-    chunks = aiter(response.stream)
-    chunks_read: list[bytes] = []
+    body = _body_of(response)
+    chunks: list[bytes] = []
     size = 0
     try:
-        async for chunk in chunks:
+        while chunk := await body.receive():
             size += len(chunk)
             if size > MAX_ANSWER_SIZE:
                 raise Malformed(f"an answer of over {MAX_ANSWER_SIZE} bytes")
-            chunks_read.append(chunk)
+            chunks.append(chunk)
             received(size)
     finally:
-        if isinstance(chunks, AsyncGenerator):
-            await chunks.aclose()
-    return b"".join(chunks_read)
+        await body.aclose()
+    return b"".join(chunks)
+
+
+def _body_of(response: httpx.Response) -> AnswerBody | Chunks:
+    stream = response.stream
+    assert isinstance(stream, httpx.AsyncByteStream)
+    return stream if isinstance(stream, AnswerBody) else Chunks(stream)

@@ -7,24 +7,23 @@ for the caller to limit: one request in flight holds one.
 """
 
 import math
+import select
 import socket
 import ssl
 import urllib.request
-from collections.abc import Mapping
-from contextlib import suppress
-from types import TracebackType
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Final, TypeVar
 
-import httpcore
 import httpx
 import trio
 
 from cosfs.config import ServiceConfig
-from cosfs.cos.connection import Connection, Stream, errors_of_httpx
+from cosfs.cos.connection import Connection, Stream
 from cosfs.errors import ConfigError
 
 STEP: Final = 1 << 20  # bytes; what one read or write moves at most
-_HELD_SIZE: Final = 16 << 10  # a short write: a request's head, and a small body with it
+_SMALL_SIZE: Final = 16 << 10  # bytes; a write of more lets others run
 # COS may be silent for minutes while it merges; a server that is gone is noticed within one.
 _KEEPALIVE: Final = (
     (socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1),
@@ -34,6 +33,10 @@ _KEEPALIVE: Final = (
 )
 _PORTS: Final[Mapping[str, int]] = {"http": 80, "https": 443}
 KEEPALIVE_S: Final = 30.0  # below the idle time after which load balancers drop a connection
+
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 def open_transport(config: ServiceConfig, url: str) -> httpx.AsyncBaseTransport:
@@ -75,107 +78,137 @@ class Transport(httpx.AsyncBaseTransport):
 
     async def aclose(self) -> None:
         while self._idle:
-            await self._idle.pop()[1].aclose()
+            self._idle.pop()[1].close()
 
     async def _take(self, origin: _Origin, request: httpx.Request) -> Connection:
         """The newest idle connection, else a new one. Those that have expired are closed."""
         # The oldest first: they expire first, and nothing else closes what a burst has left over.
         while self._idle and self._idle[0][1].has_expired:
-            await self._idle.pop(0)[1].aclose()
+            self._idle.pop(0)[1].close()
         for index in reversed(range(len(self._idle))):
             if self._idle[index][0] == origin:
                 _, connection = self._idle.pop(index)
-                if not connection.has_expired:
+                if connection.is_usable:
                     return connection
-                await connection.aclose()
+                connection.close()
                 break
-        timeout_s = request.extensions.get("timeout", {}).get("connect")
-        with errors_of_httpx():
-            stream = await _connect(origin, self._tls, timeout_s)
+        limit_s = request.extensions.get("timeout", {}).get("connect")
+        stream = await _connect(origin, self._tls, limit_s)
         return Connection(stream, keepalive_s=KEEPALIVE_S)
 
 
-async def _connect(origin: _Origin, tls: ssl.SSLContext | None, timeout_s: float | None) -> Stream:
+async def _connect(origin: _Origin, tls: ssl.SSLContext | None, limit_s: float | None) -> Stream:
     """Connect with TCP_NODELAY, which is trio's default, and with keepalive."""
     scheme, host, port = origin
-    with _Step(timeout_s, httpcore.ConnectTimeout, httpcore.ConnectError):
-        stream = await trio.open_tcp_stream(host, port)
+    with _errors_of_connecting(limit_s):
+        opened = await trio.open_tcp_stream(host, port)
         for level, option, value in _KEEPALIVE:
-            stream.setsockopt(level, option, value)
+            opened.setsockopt(level, option, value)
+    stream = _TcpStream(socket.socket(fileno=opened.socket.detach()))
     if scheme != "https":
-        return _TcpStream(stream)
+        return stream
     assert tls is not None
     secured = _TlsStream(stream, tls, host)
     try:
-        with _Step(timeout_s, httpcore.ConnectTimeout, httpcore.ConnectError):
+        with _errors_of_connecting(limit_s):
             await secured.handshake()
     except BaseException:
-        await trio.aclose_forcefully(stream)
+        stream.close()
         raise
     return secured
 
 
-class _TcpStream(Stream):
-    """A TCP connection; a read takes what has come, up to STEP.
+@contextmanager
+def _errors_of_connecting(limit_s: float | None) -> Iterator[None]:
+    try:
+        with trio.fail_after(math.inf if limit_s is None else limit_s):
+            yield
+    except trio.TooSlowError as error:
+        raise httpx.ConnectTimeout(f"no connection within {limit_s:g} s") from error
+    except (OSError, httpx.TransportError) as error:
+        raise httpx.ConnectError(str(error.__cause__ or error)) from error
 
-    A short write waits for the next write or read, so that the head and the body of a small
-    request leave together: one system call and one packet, not two of each.
+
+class _TcpStream(Stream):
+    """A TCP connection; a read takes what has come.
+
+    trio's own sockets let others run in every call. Here they run while something is waited for,
+    and after a call that has moved much; and only what waits has a deadline, which costs as much
+    as a small request's system calls.
     """
 
-    def __init__(self, stream: trio.SocketStream) -> None:
-        self._stream = stream
-        self._held = b""
+    def __init__(self, connected: socket.socket) -> None:
+        connected.setblocking(False)
+        self._socket = connected
+        self._poll = select.poll()
+        self._poll.register(connected, select.POLLIN)
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's signature
-        with _Step(timeout, httpcore.ReadTimeout, httpcore.ReadError):
-            if self._held:
-                # A server that has refused the request and closed may have said why.
-                with suppress(trio.BrokenResourceError):
-                    await self._send(b"")
-            return bytes(await self._stream.receive_some(max_bytes))
+    @property
+    def is_readable(self) -> bool:
+        return bool(self._poll.poll(0))
 
-    async def receive_into(self, buffer: memoryview, timeout: float | None) -> int:  # noqa: ASYNC109 - as httpcore's read
-        with _Step(timeout, httpcore.ReadTimeout, httpcore.ReadError):
-            return await self._stream.socket.recv_into(buffer)
+    async def receive(self, most: int, limit_s: float | None) -> bytes:
+        return await self._received(self._socket.recv, most, limit_s)
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's signature
-        if len(self._held) + len(buffer) <= _HELD_SIZE:
-            self._held += buffer
-            return
-        view = memoryview(buffer)
-        # A limit for each step makes it one of inactivity: a large body may take longer.
-        for start in range(0, len(view), STEP):
-            with _Step(timeout, httpcore.WriteTimeout, httpcore.WriteError):
-                await self._send(view[start : start + STEP])
+    async def receive_into(self, buffer: memoryview, limit_s: float | None) -> int:
+        return await self._received(self._socket.recv_into, buffer, limit_s)
 
-    async def _send(self, data: bytes | memoryview) -> None:
-        if self._held:
-            held, self._held = self._held, b""
-            await self._stream.send_all(held)
-        if data:
-            await self._stream.send_all(data)
+    async def send(self, data: bytes, limit_s: float | None) -> None:
+        rest = memoryview(data)
+        while rest:
+            try:
+                sent = self._socket.send(rest[:STEP])
+            except BlockingIOError:
+                if not await self._waited(trio.lowlevel.wait_writable, limit_s):
+                    raise httpx.WriteTimeout(f"nothing sent for {limit_s:g} s") from None
+            except OSError as error:
+                raise httpx.WriteError(str(error)) from error
+            else:
+                rest = rest[sent:]
+                if sent > _SMALL_SIZE:
+                    await trio.lowlevel.checkpoint()
 
-    async def aclose(self) -> None:
-        await self._stream.aclose()
+    def close(self) -> None:
+        trio.lowlevel.notify_closing(self._socket)
+        self._socket.close()
 
-    def get_extra_info(self, info: str) -> object:
-        return self._stream.socket.is_readable() if info == "is_readable" else None
+    async def _received(self, call: Callable[[U], T], argument: U, limit_s: float | None) -> T:
+        has_waited = False
+        while True:
+            try:
+                received = call(argument)
+            except BlockingIOError:
+                if not await self._waited(trio.lowlevel.wait_readable, limit_s):
+                    raise httpx.ReadTimeout(f"nothing came for {limit_s:g} s") from None
+                has_waited = True
+            except OSError as error:
+                raise httpx.ReadError(str(error)) from error
+            else:
+                if not has_waited:
+                    await trio.lowlevel.cancel_shielded_checkpoint()
+                return received
+
+    async def _waited(
+        self, wait: Callable[[socket.socket], Awaitable[None]], limit_s: float | None
+    ) -> bool:
+        """Whether *wait* ended within *limit_s*."""
+        deadline = math.inf if limit_s is None else trio.current_time() + limit_s
+        with trio.CancelScope(deadline=deadline):
+            await wait(self._socket)
+            return True
+        return False
 
 
 class _TlsStream(Stream):
     """TLS over a TCP connection; a read takes all records that have come.
 
-    HTTP/1.1 does not read and write at once, so the two buffers need no lock. Short writes are
-    held back as in _TcpStream: in the buffer of what is to be sent, encrypted already.
+    HTTP/1.1 does not read and write at once, so the two buffers need no lock.
     """
 
-    def __init__(
-        self, stream: trio.SocketStream, context: ssl.SSLContext, hostname: str | None
-    ) -> None:
+    def __init__(self, stream: _TcpStream, context: ssl.SSLContext, hostname: str) -> None:
         self._stream = stream
         self._incoming = ssl.MemoryBIO()
         self._outgoing = ssl.MemoryBIO()
-        self._is_ended = False  # by the server
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=hostname)
 
     async def handshake(self) -> None:
@@ -183,60 +216,52 @@ class _TlsStream(Stream):
             try:
                 self._tls.do_handshake()
             except ssl.SSLWantReadError:
-                await self._flush()
-                await self._fill()
+                await self._flush(None)
+                await self._fill(None)
             else:
-                await self._flush()
+                await self._flush(None)
                 return
 
-    async def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ASYNC109 - httpcore's signature
-        buffer = bytearray(max_bytes)
-        size = await self.receive_into(memoryview(buffer), timeout)
-        return bytes(buffer[:size])
+    @property
+    def is_readable(self) -> bool:
+        return bool(self._tls.pending() or self._incoming.pending) or self._stream.is_readable
 
-    async def receive_into(self, buffer: memoryview, timeout: float | None) -> int:  # noqa: ASYNC109 - as httpcore's read
-        with _Step(timeout, httpcore.ReadTimeout, httpcore.ReadError):
-            # A server that has refused the request and closed may have said why.
-            with suppress(trio.BrokenResourceError):
-                await self._flush()
-            while not (size := self._decrypt(buffer)) and not self._is_ended:
-                await self._fill()
-            return size
+    async def receive(self, most: int, limit_s: float | None) -> bytes:
+        buffer = memoryview(bytearray(most))
+        return bytes(buffer[: await self.receive_into(buffer, limit_s)])
 
-    async def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ASYNC109 - httpcore's signature
-        view = memoryview(buffer)
+    async def receive_into(self, buffer: memoryview, limit_s: float | None) -> int:
+        while (size := self._decrypt(buffer)) is None:
+            await self._fill(limit_s)
+        return size
+
+    async def send(self, data: bytes, limit_s: float | None) -> None:
+        view = memoryview(data)
         # In steps, so that a large body is not in memory a second time, encrypted.
         for start in range(0, len(view), STEP):
-            with _Step(timeout, httpcore.WriteTimeout, httpcore.WriteError):
+            try:
                 self._tls.write(view[start : start + STEP])
-                if self._outgoing.pending > _HELD_SIZE:
-                    await self._flush()
+            except ssl.SSLError as error:
+                raise httpx.WriteError(str(error)) from error
+            await self._flush(limit_s)
 
-    async def aclose(self) -> None:
-        # No goodbye: HTTP/1.1 bodies know their length, and the server need not wait for us.
-        await trio.aclose_forcefully(self._stream)
+    def close(self) -> None:
+        self._stream.close()
 
-    def get_extra_info(self, info: str) -> object:
-        if info == "ssl_object":
-            return self._tls
-        if info != "is_readable":
-            return None
-        is_left = self._tls.pending() or self._incoming.pending
-        return bool(is_left) or self._stream.socket.is_readable()
-
-    def _decrypt(self, buffer: memoryview) -> int:
-        """Put into *buffer* what can be decrypted now."""
+    def _decrypt(self, buffer: memoryview) -> int | None:
+        """Put into *buffer* what can be decrypted now; None: nothing, 0: nothing more will be."""
         size = 0
         while size < len(buffer):
             try:
                 # A record a call, 16 KiB at most.
                 got = self._read_record(buffer[size:])
             except ssl.SSLWantReadError:
-                break
+                return size or None
             except (ssl.SSLZeroReturnError, ssl.SSLEOFError):
-                got = 0
+                break
+            except ssl.SSLError as error:
+                raise httpx.ReadError(str(error)) from error
             if not got:
-                self._is_ended = True
                 break
             size += got
         return size
@@ -245,16 +270,16 @@ class _TlsStream(Stream):
         # typeshed knows the form without a buffer only.
         return self._tls.read(len(buffer), buffer)  # type: ignore[return-value]
 
-    async def _fill(self) -> None:
-        received = await self._stream.receive_some(STEP)
+    async def _fill(self, limit_s: float | None) -> None:
+        received = await self._stream.receive(STEP, limit_s)
         if received:
             self._incoming.write(received)
         else:
             self._incoming.write_eof()
 
-    async def _flush(self) -> None:
+    async def _flush(self, limit_s: float | None) -> None:
         if self._outgoing.pending:
-            await self._stream.send_all(self._outgoing.read())
+            await self._stream.send(self._outgoing.read(), limit_s)
 
 
 def _tls_context(config: ServiceConfig) -> ssl.SSLContext:
@@ -266,38 +291,3 @@ def _tls_context(config: ServiceConfig) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=str(config.ca_bundle))
     except (OSError, ssl.SSLError) as error:
         raise ConfigError(f"CA bundle {config.ca_bundle}: {error}; use a PEM file") from error
-
-
-class _Step:
-    """A part of an exchange that must make progress within *seconds*, with httpcore's errors.
-
-    A class, because this is entered for every read and write, and a generator costs twice as much.
-    """
-
-    __slots__ = ("_error", "_scope", "_seconds", "_timeout")
-
-    def __init__(
-        self,
-        seconds: float | None,
-        timeout: type[httpcore.TimeoutException],
-        error: type[httpcore.NetworkError],
-    ) -> None:
-        self._seconds = math.inf if seconds is None else seconds
-        self._timeout = timeout
-        self._error = error
-        self._scope = trio.move_on_after(self._seconds)
-
-    def __enter__(self) -> None:
-        self._scope.__enter__()
-
-    def __exit__(
-        self,
-        exc_type: type[BaseException] | None,
-        exc: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._scope.__exit__(exc_type, exc, traceback)
-        if self._scope.cancelled_caught:
-            raise self._timeout(f"nothing moved for {self._seconds:g} s") from exc
-        if isinstance(exc, (trio.BrokenResourceError, trio.ClosedResourceError, OSError)):
-            raise self._error(str(exc.__cause__ or exc)) from exc
