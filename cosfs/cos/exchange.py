@@ -55,7 +55,7 @@ class Request:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """A 2xx answer, read whole."""
+    """An answer, read whole."""
 
     status: int
     headers: Mapping[str, str]

@@ -33,8 +33,7 @@ class OperationTime:
         self._last = since + patience_s + most_s
         self._sent = 0
         self._received = 0
-        self.scope = trio.CancelScope()
-        self._end_at(since + patience_s)
+        self.scope = trio.CancelScope(deadline=min(since + patience_s, self._last))
 
     def allow(self, size: int) -> None:
         """*size* more bytes are to move, as has turned out."""
@@ -82,7 +81,9 @@ class OperationTime:
         self._end_at(max(self.scope.deadline, self._moved_at + self._patience_s))
 
     def _end_at(self, moment: float) -> None:
-        self.scope.deadline = min(moment, self._last)
+        end = min(moment, self._last)
+        if end != self.scope.deadline:  # to set it costs trio fifty times as much as to look
+            self.scope.deadline = end
 
 
 def body_allowance_s(size: int) -> float:

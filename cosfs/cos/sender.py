@@ -29,6 +29,7 @@ from cosfs.cos.failures import (
     is_busy,
     service_error,
 )
+from cosfs.cos.headers import header_fields
 from cosfs.cos.health import ServiceHealth
 from cosfs.cos.patience import INACTIVITY_S, MERGE_S, OperationTime, body_allowance_s
 from cosfs.cos.retry import Attempts, Remedy
@@ -92,9 +93,10 @@ class Sender:
         Raises what the last attempt raised, or DeadlineExceeded from it.
         """
 
-        async def receive(response: httpx.Response, time: OperationTime) -> T:
+        async def receive(
+            response: httpx.Response, headers: Mapping[str, str], time: OperationTime
+        ) -> T:
             body = await read_whole(response, time.received)
-            headers = dict(response.headers.items())  # httpx would search all names for each
             answer = Answer(status=response.status_code, headers=headers, body=body)
             return _understood(answer, request, read)
 
@@ -106,15 +108,17 @@ class Sender:
     async def download(self, request: Request, download: Download) -> None:
         """Run *download*, which adds to *request*'s headers what it misses."""
 
-        async def receive(response: httpx.Response, time: OperationTime) -> None:
-            time.allow(download.begin(response.status_code, response.headers))
+        async def receive(
+            response: httpx.Response, headers: Mapping[str, str], time: OperationTime
+        ) -> None:
+            time.allow(download.begin(response.status_code, headers))
             await read_into(response, download, time.moved)
             download.end()
 
         async def attempt(time: OperationTime) -> None:
             if not download.is_complete:
-                headers = {**request.headers, **download.headers()}
-                await self._exchange(request, headers, time, receive)
+                wanted = {**request.headers, **download.headers()}
+                await self._exchange(request, wanted, time, receive)
 
         await self._persist(request, attempt)
 
@@ -122,7 +126,8 @@ class Sender:
         self, request: Request, attempt: Callable[[OperationTime], Awaitable[T]]
     ) -> T:
         attempts = Attempts()
-        async with self._turns.turn(request, self._patience_s(request)) as turn:
+        turn = await self._turns.take(request, self._patience_s(request))
+        try:
             time = self._time_of(request, turn)
             with time.scope:
                 while True:
@@ -142,6 +147,8 @@ class Sender:
                     await trio.sleep(delay_s if delay_s < left_s else left_s / 2)
             if not isinstance(attempts.error, ServiceError):
                 self.health.unanswered(time.silent_since, _detail_of(attempts.error))
+        finally:
+            self._turns.give_back(request)
         spent_s = trio.current_time() - turn.since
         raise DeadlineExceeded(
             f"gave up after {spent_s:.0f} s, {attempts.count} failed attempts: "
@@ -192,25 +199,31 @@ class Sender:
     async def _exchange(
         self,
         request: Request,
-        headers: Mapping[str, str],
+        wanted: Mapping[str, str],
         time: OperationTime,
-        receive: Callable[[httpx.Response, OperationTime], Awaitable[T]],
+        receive: Callable[[httpx.Response, Mapping[str, str], OperationTime], Awaitable[T]],
     ) -> T:
-        """Send *request* once, with *headers*; what *receive* makes of a 2xx, else its error."""
+        """Send *request* once, with the headers *wanted*.
+
+        Returns what *receive* makes of a 2xx answer and its headers; raises the error of another.
+        """
         started = trio.current_time()
         credentials = await self._credentials.get()
         offset_s = self._signer.offset_s
-        outgoing = self._outgoing(request, headers, credentials, time.sent)
+        outgoing = self._outgoing(request, wanted, credentials, time.sent)
         try:
             response = await self._transport.handle_async_request(outgoing)
             assert isinstance(response.stream, httpx.AsyncByteStream)
             try:
-                self._require_cos(response)
+                headers = header_fields(response.headers.raw)
+                self._require_cos(response.status_code, headers)
                 self.health.answered()
                 time.answered()
                 if not 200 <= response.status_code < 300:
-                    raise await self._refused(response, request, offset_s)
-                received = await receive(response, time)
+                    body = await read_whole(response)
+                    answer = Answer(status=response.status_code, headers=headers, body=body)
+                    raise self._refused(answer, request, offset_s)
+                received = await receive(response, headers, time)
             finally:
                 await response.stream.aclose()
         except (httpx.LocalProtocolError, httpx.InvalidURL, Malformed) as error:
@@ -230,34 +243,23 @@ class Sender:
         )
         return received
 
-    def _require_cos(self, response: httpx.Response) -> None:
+    def _require_cos(self, status: int, headers: Mapping[str, str]) -> None:
         """Refuse what a proxy or a portal on the way says of objects that it does not have.
 
         COS names itself in every answer. Another 404 would be taken for an object that is gone,
         another 200 for one that is stored. Servers that never name themselves are believed.
         """
-        if REQUEST_ID in response.headers:
+        if REQUEST_ID in headers:
             self._names_itself = True
-        elif self._names_itself and not is_busy(response.status_code):
-            location = response.headers.get("location", "")
+        elif self._names_itself and not is_busy(status):
+            location = headers.get("location", "")
             detail = f", to {location[:200]!r}" if location else ""
-            raise httpx.RemoteProtocolError(
-                f"answered {response.status_code}{detail}, but not by COS"
-            )
+            raise httpx.RemoteProtocolError(f"answered {status}{detail}, but not by COS")
 
-    async def _refused(
-        self, response: httpx.Response, request: Request, offset_s: float
-    ) -> ServiceError:
+    def _refused(self, answer: Answer, request: Request, offset_s: float) -> ServiceError:
         """The error of an answer to what was signed with the clock set forward by *offset_s*."""
-        body = await read_whole(response)
-        error = service_error(
-            response.status_code,
-            response.headers,
-            body,
-            operation=request.operation,
-            key=request.key,
-        )
-        date = response.headers.get("date", "")
+        error = _error_of(answer, request)
+        date = answer.headers.get("date", "")
         if (
             request.method == "HEAD"
             and error.status == 403
@@ -315,7 +317,11 @@ def _understood(answer: Answer, request: Request, read: Callable[[Answer], T]) -
     except Malformed:
         if error_of(answer.body) is None:
             raise
-    raise service_error(
+    raise _error_of(answer, request)
+
+
+def _error_of(answer: Answer, request: Request) -> ServiceError:
+    return service_error(
         answer.status, answer.headers, answer.body, operation=request.operation, key=request.key
     )
 

@@ -5,8 +5,7 @@ about names are refused at once, but for one in a while that tries whether it is
 wait for their turn, for as long as they would try.
 """
 
-from collections.abc import AsyncIterator, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -36,9 +35,8 @@ class Turns:
         """How many places of each lane are taken."""
         return {lane.value: taken.borrowed_tokens for lane, taken in self._limiters.items()}
 
-    @asynccontextmanager
-    async def turn(self, request: Request, patience_s: float) -> AsyncIterator[Turn]:
-        """A place in *request*'s lane. Raises ServiceAway."""
+    async def take(self, request: Request, patience_s: float) -> Turn:
+        """A place in *request*'s lane, to be given back. Raises ServiceAway."""
         probe_s = self._admit(request)
         queued = trio.current_time()
         limiter = self._limiters[request.lane]
@@ -48,12 +46,13 @@ class Turns:
             patience = patience_s if request.is_patient else None
             with self._health.endured(patience, operation=request.operation, key=request.key):
                 await limiter.acquire()
-        try:
-            # Where nothing is answered, waiting and trying are the same to whoever called.
-            began = queued if self._health.is_away else trio.current_time()
-            yield Turn(since=max(began, self._silent_since()), probe_s=probe_s)
-        finally:
-            limiter.release()
+        # Where nothing is answered, waiting and trying are the same to whoever called.
+        began = queued if self._health.is_away else trio.current_time()
+        return Turn(since=max(began, self._silent_since()), probe_s=probe_s)
+
+    def give_back(self, request: Request) -> None:
+        """*request* is over. By the task that took its turn. Does not yield."""
+        self._limiters[request.lane].release()
 
     def _admit(self, request: Request) -> float | None:
         if not self._health.is_away or request.is_patient:

@@ -9,6 +9,7 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from functools import lru_cache
 from typing import Final
 from urllib.parse import unquote
 from xml.sax.saxutils import escape
@@ -186,6 +187,7 @@ def parse_time(text: str) -> int:
     return (elapsed.days * 86_400 + elapsed.seconds) * 10**9 + elapsed.microseconds * 1000
 
 
+@lru_cache(maxsize=1024)
 def _parse_spelled_time(text: str) -> datetime:
     try:
         return parsedate_to_datetime(text)

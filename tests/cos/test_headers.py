@@ -1,3 +1,4 @@
+import httpx
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +18,19 @@ HEAD = {
     "cache-control": "no-cache",
     "server": "tencent-cos",
 }
+
+
+raw_headers = st.lists(
+    st.tuples(
+        st.sampled_from([b"ETag", b"etag", b"x-cos-meta-a", b"Date"]),
+        st.binary(max_size=5) | st.text(max_size=5).map(str.encode),
+    )
+)
+
+
+@given(raw=raw_headers)
+def test_header_fields_are_those_of_httpx(raw: list[tuple[bytes, bytes]]) -> None:
+    assert headers.header_fields(raw) == dict(httpx.Headers(raw).items())
 
 
 def test_object_info_reads_what_head_says() -> None:
