@@ -10,6 +10,7 @@ import trio
 from cosfs.cos.checksum import crc64
 from cosfs.errors import NoSuchEntry
 from cosfs.fs.handles import FileHandle
+from cosfs.namespace.hidden import HIDDEN_DIRECTORY
 from tests.support.engines import Files, some_bytes, unfinished_uploads
 
 MAX_SIZE = 6 << 20  # bytes in a file: several parts, and quickly compared
@@ -71,7 +72,7 @@ class Machine:
         self._names = names
         self._open: list[Open] = []
         self._seed = 0
-        # By name, what may still be stored of files that are removed: deleted soon, not at once.
+        # By name, what may be stored of files that were removed or renamed: it is deleted soon.
         self._leaving: dict[str, set[int | None]] = {}
 
     async def take(self, step: Step) -> None:
@@ -145,11 +146,13 @@ class Machine:
         fs, root = self._files.fs, self._files.root
         await fs.names.rename(root, old, root, new, replace=True)
         file, replaced = self.known.pop(old), self.known.pop(new, None)
+        self._leaving.setdefault(old, set()).update(file.states)
         # A file that was never stored hides what it has replaced until it is.
         file.states |= {None} if replaced is None else replaced.states
         if replaced is not None:
             replaced.name = None
         self._linked(file, new)
+        await self._require_gone(old)
 
     async def _unlink(self, name: str) -> None:
         if name in self.known:
@@ -157,10 +160,13 @@ class Machine:
             file = self.known.pop(name)
             self._leaving.setdefault(name, set()).update(file.states)
             file.name = None
-            with pytest.raises(NoSuchEntry):
-                await self._files.fs.lookup(self._files.root, name)
-            listed = await self._files.fs.namespace.entries(self._files.root)
-            assert sorted(entry.name for entry in listed) == sorted(self.known)
+            await self._require_gone(name)
+
+    async def _require_gone(self, name: str) -> None:
+        with pytest.raises(NoSuchEntry):
+            await self._files.fs.lookup(self._files.root, name)
+        listed = await self._files.fs.namespace.entries(self._files.root)
+        assert {entry.name for entry in listed} - {HIDDEN_DIRECTORY} == set(self.known)
 
     async def _edit_or_read(self, open_file: Open, step: Step) -> None:
         file, handle = open_file.file, open_file.handle
