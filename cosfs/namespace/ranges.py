@@ -110,7 +110,8 @@ class OrderedPages:
                 f"no end after {self._count} pages, up to {after!r}: take it in smaller pieces",
                 operation="GET Bucket",
             )
-        asked = await (self._ask(after) if self._nursery is None else self._take(after))
+        asked = await (self._ask(after) if self._is_alone else self._take(after))
+        self._taken_at = trio.current_time()
         upto = asked.page.next_marker
         if self._ahead and (upto is None or upto > self._ahead[0].after):
             upto = self._ahead[0].after
@@ -126,6 +127,14 @@ class OrderedPages:
         self._ahead.clear()
         self._after = None
 
+    @property
+    def _is_alone(self) -> bool:
+        """Whether the page that follows is asked for by itself: the first one always is.
+
+        A task of its own would ask a moment later, when what the caller looked up last may be old.
+        """
+        return self._nursery is None or self._count == 0
+
     async def _take(self, after: str) -> AskedPage:
         if not self._ahead or self._ahead[0].after != after:
             self._begin(after)
@@ -137,7 +146,6 @@ class OrderedPages:
             await first.arrived.wait()
         self._ahead.remove(first)
         first.taken.set()
-        self._taken_at = trio.current_time()
         return await first.answer()
 
     def _ask_ahead(self) -> None:

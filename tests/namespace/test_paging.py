@@ -67,6 +67,30 @@ async def test_next_page_is_fetched_while_one_is_read(
     assert world.requests() == ["GetBucket"]
 
 
+async def test_reading_that_begins_as_a_listing_comes_costs_nothing(
+    world: World,
+    names: Namespace,
+    root: Node,
+    background: trio.Nursery,
+    autojump_clock: MockClock,
+) -> None:
+    """However close: the mountpoint's own attributes are asked for just before each ``ls``."""
+    await world.put("a")
+    world.fail(Fault(operation="GetBucket", delay=0.03))
+    names.ask_ahead(background)
+    for steps in [*range(6)] * 10:  # whose turn comes first is a matter of chance
+        autojump_clock.jump(EXPIRED_S)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(names.lookup, root, "a")
+            await trio.sleep(0.03)
+            for _ in range(steps):
+                await trio.lowlevel.checkpoint()
+
+            assert await rest(names.read(root)) == ["a"]
+
+        assert world.requests().count("GetBucket") == 1, steps
+
+
 async def test_page_on_its_way_is_given_up_with_the_reading(
     world: World, names: Namespace, root: Node, background: trio.Nursery
 ) -> None:
