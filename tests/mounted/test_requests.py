@@ -19,6 +19,7 @@ from tests.support.sdk import Sdk
 
 MIB = 1 << 20
 PART = 8 * MIB  # the default part size
+QUESTIONS = {"GetBucket", "HeadObject"}
 
 
 @dataclass(slots=True)
@@ -34,8 +35,7 @@ class Cost:
     @property
     def changes(self) -> Counter[str]:
         """What changes the bucket or reads content; the questions depend on what is known."""
-        questions = ("GetBucket", "HeadObject")
-        return Counter({o: n for o, n in self.operations.items() if o not in questions})
+        return Counter({o: n for o, n in self.operations.items() if o not in QUESTIONS})
 
     def of(self, operation: str) -> list[RequestRecord]:
         return [request for request in self.requests if request["operation"] == operation]
@@ -165,7 +165,7 @@ OPERATIONS = {
     "COPY": "CopyObject",
     "DELETE": "DeleteObject",
 }
-TTL_S = 2.0  # longer than any of the programs takes
+TTL_S = 2.0  # longer than any of the programs takes where nothing else runs
 
 
 def documented_costs() -> list[tuple[str, Counter[str]]]:
@@ -196,7 +196,7 @@ def used() -> Iterator[Place]:
             sdk.put(f"d/{name}", content(3000), metadata=old)
         time.sleep(2.1)  # what is younger may change without a trace in a listing
         options = ["--metadata-ttl", f"{TTL_S}s", "--negative-ttl", f"{TTL_S}s"]
-        with mounted(emulator, source=f"{BUCKET}/d", options=options) as mount:
+        with mounted(emulator, source=f"{BUCKET}/d", options=options, limit_s=240) as mount:
             run("ls", "-lR", cwd=mount.path)
             yield Place(mount.path, "d/", emulator, sdk)
 
@@ -215,10 +215,17 @@ def sources(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_program_costs_what_the_readme_says(
     used: Place, sources: Path, command: str, expected: Counter[str]
 ) -> None:
-    """The rows in their order: some need what those before have made."""
+    """The rows in their order: some need what those before have made.
+
+    Where a busy machine makes a program last longer than what COS has said, it is asked again.
+    """
     time.sleep(TTL_S + 0.1)  # what was known of names and attributes is to be confirmed again
+    began = time.monotonic()
 
     with cost(used) as spent:
         shell(f"{command.replace('/tmp', str(sources))} > /dev/null", used.path)
 
-    assert spent.operations == expected, spent.requests
+    more = spent.operations - expected
+    may_ask_again = time.monotonic() >= began + TTL_S
+    assert spent.operations >= expected, spent.requests
+    assert not more or (may_ask_again and more.keys() <= QUESTIONS), spent.requests
