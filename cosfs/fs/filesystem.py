@@ -154,6 +154,7 @@ class Filesystem:
         A truncation is committed at once, or with the changes of those who have the file open to
         write.
         """
+        _require_current(node)
         file = self.files.find(node)
         if size is not None:
             await self._truncate(node, size)
@@ -171,7 +172,8 @@ class Filesystem:
     ) -> FileHandle:
         """Open a file, as COS has it now (close-to-open).
 
-        Raises NoSuchEntry if it is gone, StaleFile if it loses its name meanwhile.
+        Raises NoSuchEntry if it is gone, StaleFile if it loses its name meanwhile, or if others
+        have replaced what somebody reads: the kernel looks the name up again.
         """
         if node.is_directory:
             raise IsADirectory(f"{node.name!r} is a directory")
@@ -189,6 +191,7 @@ class Filesystem:
         file = self.files.hold(node)
         try:
             await self.namespace.refresh(node, force=unseen or not (recent or in_burst))
+            _require_current(node)
             handle = self._open(node, writable=writable, pid=pid, uid=uid)
         finally:
             await self.files.let_go(file)
@@ -264,6 +267,7 @@ class Filesystem:
     async def release(self, handle: FileHandle) -> None:
         """The last descriptor of the handle is closed. Nobody hears of errors any more."""
         del self._handles[handle.number]
+        _count_user(handle, -1)
         handle.prefetcher.close()
         await self.files.let_go(handle.file)
 
@@ -353,6 +357,7 @@ class Filesystem:
             next(self._numbers), file, self._prefetcher(), pid, writable, uid, file.epoch
         )
         self._handles[handle.number] = handle
+        _count_user(handle, 1)
         return handle
 
     async def _drop_privileges(self, handle: FileHandle) -> None:
@@ -410,3 +415,16 @@ class Filesystem:
                     file.changed_here()
         finally:
             await self.files.let_go(file)
+
+
+def _count_user(handle: FileHandle, by: int) -> None:
+    if handle.writable:
+        handle.file.node.writers += by
+    else:
+        handle.file.node.readers += by
+
+
+def _require_current(node: Node) -> None:
+    """Raise StaleFile for what is only there to be read to its end; there is a new file."""
+    if node.replaced:
+        raise StaleFile(f"{node.name!r} was replaced by others")

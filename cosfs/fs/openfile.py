@@ -176,7 +176,7 @@ class OpenFile:
                     ) from error
 
     def _require(self, epoch: int) -> None:
-        if self.epoch != epoch:
+        if self.epoch != epoch or self.node.replaced:
             raise StaleFile(f"{self.node.name!r} was replaced since it was opened")
 
     async def write(self, offset: int, data: bytes) -> None:

@@ -30,11 +30,14 @@ class Node:
     object: ObjectInfo | None = None
     pending: bool = False  # a file that exists only in this mount so far
     unlinked: bool = False  # has no place in the tree any more
+    replaced: bool = False  # unlinked, as others have stored another object under its name
     leaving: bool = False  # set by fs: about to lose its name; its key may hold another object
     late: AttributeChange | None = None  # collected, part of the attributes, not stored yet
     dirty: bool = False  # set by fs: content or attributes here are newer than the object
     lookups: int = 0  # the kernel's references
     pins: int = 0  # open handles
+    readers: int = 0  # set by fs: handles that only read
+    writers: int = 0  # set by fs: the others
     checked: float = NEVER  # trio.current_time() when the attributes were last known right
     replaces: Key | None = None  # the object that a pending file took the name of, still stored
     children: "dict[str, Node]" = field(default_factory=dict)

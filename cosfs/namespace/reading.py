@@ -221,7 +221,9 @@ class NamespaceReader:
         """Bring a known node up to date. Raises NoSuchEntry if it is gone or another type."""
         if _is_ours(node) or node.unlinked:
             return
-        if found is not None and found.attributes.kind == node.attributes.kind:
+        if found is not None and _is_another(node, found):
+            self._leave_to_readers(node)
+        elif found is not None and found.attributes.kind == node.attributes.kind:
             self._settle(node, found)
         elif not self._holds_pending(node):
             self.inodes.unlink(node)
@@ -233,7 +235,10 @@ class NamespaceReader:
         if node is not None:
             if _is_ours(node) or (found is None and self._holds_pending(node)):
                 return node
-            if found is None or found.attributes.kind != node.attributes.kind:
+            if found is not None and _is_another(node, found):
+                self._leave_to_readers(node)
+                node = None
+            elif found is None or found.attributes.kind != node.attributes.kind:
                 self.inodes.unlink(node)
                 node = None
         if found is None or parent.unlinked:
@@ -242,6 +247,14 @@ class NamespaceReader:
             node = self.inodes.add(parent, name, found.attributes)
         self._settle(node, found)
         return node
+
+    def _leave_to_readers(self, node: Node) -> None:
+        """Others have replaced the object that is being read: its name gets another node.
+
+        The kernel ends reading at an inode's size, and shares its pages between all who read it.
+        """
+        node.replaced = True
+        self.inodes.unlink(node)
 
     def _settle(self, node: Node, found: Found) -> None:
         if found.info is None and node.pins and not node.is_directory:
@@ -361,6 +374,16 @@ class NamespaceReader:
 def _is_ours(node: Node) -> bool:
     """Whether this mount knows better than COS what the node is."""
     return node.pending or node.dirty or node.leaving
+
+
+def _is_another(node: Node, found: Found) -> bool:
+    """Whether *found* is not the object that is open under a node, to nobody but readers."""
+    if node.writers or not node.readers or node.late is not None:
+        return False
+    old, new = node.object, found.info
+    if old is None or new is None:
+        return False
+    return (old.key, old.etag, old.size) != (new.key, new.etag, new.size)
 
 
 def _is_owed(node: Node) -> bool:

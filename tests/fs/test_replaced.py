@@ -30,6 +30,50 @@ async def test_handle_does_not_go_on_in_an_object_that_others_stored(files: File
     await files.close(handle)
 
 
+@pytest.mark.parametrize("found_by", ["stat of the file", "stat of the name", "open"])
+async def test_object_that_others_stored_is_another_file_beside_readers_of_the_old_one(
+    files: Files, found_by: str
+) -> None:
+    """The kernel would end reading at the new size, and show its pages to both."""
+    await files.put("f", some_bytes(3 * MIB, seed=1))
+    old = await files.open("f", writable=False)
+    await files.put("f", some_bytes(MIB, seed=2))
+    await trio.sleep(6)
+
+    if found_by == "open":
+        with pytest.raises(StaleFile):
+            await files.fs.open(old.file.node, writable=False, pid=1)
+    elif found_by == "stat of the file":
+        await files.fs.attributes(old.file.node)
+    new = await files.open("f", writable=False)
+
+    assert new.file.node is not old.file.node
+    assert (await files.fs.attributes(old.file.node)).size == 3 * MIB
+    assert (await files.fs.attributes(new.file.node)).size == MIB
+    assert await files.fs.read(new, 0, 10) == some_bytes(10, seed=2)
+    with pytest.raises(StaleFile):
+        await files.fs.read(old, 2 * MIB, 10)
+    with pytest.raises(StaleFile):
+        await files.fs.set_attributes(old.file.node, AttributeChange(mode=0o600))
+    await files.close(new)
+    await files.close(old)
+
+
+async def test_object_that_others_stored_is_the_same_file_to_those_who_write(
+    files: Files,
+) -> None:
+    await files.put("f", b"old")
+    writer = await files.open("f")
+    await files.put("f", b"longer")
+    await trio.sleep(6)
+
+    node = await files.fs.lookup(files.root, "f")
+
+    assert node is writer.file.node
+    assert node.attributes.size == 6
+    await files.close(writer)
+
+
 async def test_handle_goes_on_after_changes_of_its_own_mount(files: Files) -> None:
     await files.put("f", b"content")
     reader = await files.open("f", writable=False)

@@ -1,5 +1,6 @@
 """A service that fails: what is copied is right, or the program is told."""
 
+import mmap
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -128,6 +129,28 @@ def test_a_bucket_without_rights_reads_as_permission_denied(
     done = attempt("cat", mount.path / "f")
 
     assert "Permission denied" in done.stderr
+
+
+def test_an_object_that_became_shorter_does_not_end_its_readers_early(
+    own_emulator: EmulatorProcess, mount: Mounted
+) -> None:
+    """What the kernel has of the old object is of no use to readers of the new one, either."""
+    sdk = Sdk(own_emulator.port)
+    old, new = content(40 * MIB), content(4 * MIB, seed=2)
+    sdk.put("f", old)
+
+    with (mount.path / "f").open("rb", buffering=0) as file:
+        assert file.read(MIB) == old[:MIB]
+        sdk.put("f", new)
+        with (
+            (mount.path / "f").open("rb") as other,
+            mmap.mmap(other.fileno(), 0, prot=mmap.PROT_READ) as mapped,
+        ):
+            assert mapped[:] == new
+        file.seek(30 * MIB)
+        with pytest.raises(OSError, match="Stale file handle"):
+            file.read(MIB)
+    assert (mount.path / "f").read_bytes() == new
 
 
 def test_an_object_replaced_while_it_is_read_is_stale(
