@@ -127,9 +127,12 @@ class OpenFile:
     def changed_here(self) -> None:
         """Say that this mount itself has just changed the object's key, ETag or metadata.
 
-        The name is this file's from then on: O_EXCL has had its say.
+        The name is this file's from then on: O_EXCL has had its say. Where others had stored
+        another object meanwhile, that is what was changed, and readers are not to go on in it.
         """
-        self._own = self._store.version
+        version = self._store.version
+        if self._own is None or version is None or self._own.may_hold_what(version):
+            self._own = version
         self._store.is_exclusive = False
 
     @property
@@ -461,7 +464,8 @@ class OpenFile:
     def _committed(self, info: ObjectInfo) -> None:
         self._forget_content()
         self._engines.namespace.committed(self.node, info)
-        self.changed_here()
+        self._own = self._store.version
+        self._store.is_exclusive = False
         _log.debug("file committed key=%s bytes=%d", info.key, info.size)
 
     def _forget_content(self) -> None:

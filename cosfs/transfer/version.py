@@ -17,6 +17,12 @@ class Version:
     size: int
     crc64: int | None = field(default=None, compare=False)
 
+    def may_hold_what(self, other: "Version") -> bool:
+        """Whether nothing shows that *other* has other bytes."""
+        return self.size == other.size and (
+            None in (self.crc64, other.crc64) or self.crc64 == other.crc64
+        )
+
     def block(self, number: int) -> ByteRange:
         start = number * BLOCK_SIZE
         return ByteRange(start, min(start + BLOCK_SIZE, self.size))

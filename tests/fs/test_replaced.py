@@ -88,6 +88,25 @@ async def test_handle_goes_on_after_changes_of_its_own_mount(files: Files) -> No
     await files.close(reader)
 
 
+@pytest.mark.parametrize("change", ["rename", "chmod"])
+async def test_handle_does_not_go_on_where_a_change_here_finds_what_others_stored(
+    files: Files, change: str
+) -> None:
+    await files.put("f", some_bytes(3 * MIB, seed=1))
+    reader = await files.open("f", writable=False)
+    await files.put("f", some_bytes(3 * MIB, seed=2))
+
+    if change == "rename":
+        await rename(files, "f", "g")
+    else:
+        await files.fs.set_attributes(reader.file.node, AttributeChange(mode=0o600))
+        await files.fs.fsync(reader)
+
+    with pytest.raises(StaleFile):
+        await files.fs.read(reader, MIB, 10)
+    await files.close(reader)
+
+
 async def test_handle_of_a_replaced_file_reads_on_in_the_old_one(files: Files) -> None:
     await files.put("old", some_bytes(100, seed=1))
     await files.put("new", some_bytes(100, seed=2))
