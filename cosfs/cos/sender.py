@@ -39,7 +39,7 @@ from cosfs.cos.turns import Turn, Turns
 from cosfs.cos.wire import Malformed, error_of
 from cosfs.errors import CosError, DeadlineExceeded, ProtocolError, ServiceError, TransportError
 
-METADATA_REQUESTS: Final = 32  # in flight; `ls -l` at 30 ms is bound by the CPU then
+METADATA_REQUESTS: Final = 64  # in flight; `ls -l` at 30 ms is bound by the CPU then
 MERGE_REQUESTS: Final = 16  # in flight; COS works on them, we only wait
 SHORTEST_TRY_S: Final = 0.5  # with less time left, another attempt would hardly be answered
 

@@ -22,7 +22,7 @@ from cosfs.errors import CosfsError, ProtocolError
 from cosfs.namespace.changes import LISTING_LAG_S, Moment, OwnChanges
 from cosfs.namespace.parallel import Begun
 
-MOST_AHEAD: Final = 8  # pages, of about 0.5 MB; a quarter of the METADATA requests
+MOST_AHEAD: Final = 8  # pages, of about 0.5 MB; an eighth of the METADATA requests
 MOST_PAGES: Final = 2_000  # two million keys; moving so many takes hours
 
 

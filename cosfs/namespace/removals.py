@@ -45,7 +45,7 @@ PLAIN_FIRST: Final = 20
 SOON_S: Final = 1.0  # between two removals in a row: rm needs a millisecond and a round trip
 BATCH_DELAY_S: Final = 0.05  # rm removes some hundred names meanwhile
 MOST_COLLECTED: Final = 4 * MAX_DELETE_KEYS  # keys; what a kill leaves behind, at most
-_PARALLEL_RETRIES: Final = 8  # of the client's 32 METADATA requests
+_PARALLEL_RETRIES: Final = 8  # of the client's 64 METADATA requests
 _MOST_FAILURES: Final = 1000  # are kept to be told; all are logged
 _MOST_DIRECTORIES: Final = 1000  # that are being emptied
 

@@ -19,8 +19,8 @@ from cosfs.namespace.entries import ListedEntry
 from cosfs.namespace.lookups import Finder
 from cosfs.namespace.parallel import in_background
 
-MOST_AHEAD: Final = 64  # names; twice what METADATA requests run at once
-_PARALLEL: Final = 24  # of the client's 32 METADATA requests: others must not wait
+MOST_AHEAD: Final = 64  # names; few more than what is asked for at once
+_PARALLEL: Final = 56  # of the client's 64 METADATA requests: others must not wait
 _FIRST_AHEAD: Final = 4  # names; each step in order doubles it
 _MOST_WALKED: Final = 4  # directories; opendir takes no listing older than a second, by default
 _STEP: Final = 3  # names that may be left out: programs pass over what they know

@@ -269,7 +269,7 @@ async def test_parts_small_files_and_metadata_do_not_wait_for_each_other() -> No
     assert transport.most_at_once == 3 + 3 + 10
     transport.most_at_once = 0
     async with trio.open_nursery() as nursery:
-        for _ in range(40):
+        for _ in range(METADATA_REQUESTS + 8):
             nursery.start_soon(client.head_bucket)
     assert transport.most_at_once == METADATA_REQUESTS
 
