@@ -131,7 +131,7 @@ class OpenFile:
         another object meanwhile, that is what was changed, and readers are not to go on in it.
         """
         version = self._store.version
-        if self._own is None or version is None or self._own.may_hold_what(version):
+        if self._own is None or version is None or self._own.may_equal(version):
             self._own = version
         self._store.is_exclusive = False
 

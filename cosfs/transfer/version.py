@@ -17,8 +17,8 @@ class Version:
     size: int
     crc64: int | None = field(default=None, compare=False)
 
-    def may_hold_what(self, other: "Version") -> bool:
-        """Whether nothing shows that *other* has other bytes."""
+    def may_equal(self, other: "Version") -> bool:
+        """Whether nothing shows that *other* has other bytes; its key and ETag may differ."""
         return self.size == other.size and (
             None in (self.crc64, other.crc64) or self.crc64 == other.crc64
         )
