@@ -75,7 +75,7 @@ def test_writes_take_the_memory_of_what_was_read() -> None:
             write_zeros(mount.path / f"f{number}", 128)
         most = peak(mount.process.pid)
 
-    assert most < 128 * MIB + OWN + WAITING
+    assert most < 128 * MIB + ALLOWANCE
 
 
 def test_a_thousand_small_open_files_fit_the_budget() -> None:
