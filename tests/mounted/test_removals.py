@@ -201,7 +201,7 @@ def test_status_tells_how_many_are_still_to_be_deleted(
     emulator: EmulatorProcess, sdk: Sdk, mount: Mounted
 ) -> None:
     fill(sdk, SOME)
-    emulator.set_faults("operation=DeleteMultipleObjects delay=2")
+    emulator.set_faults("operation=DeleteMultipleObjects delay=5")
 
     shell("rm d/*", mount.path)
     told = run(*COSFS, "status", str(mount.path))

@@ -450,3 +450,12 @@ async def test_window_shrinks_when_memory_is_short(reading: Reading) -> None:
         assert await reading.read(start, start + MIB) == CONTENT[start : start + MIB]
 
     assert reading.memory.used <= BUDGET
+
+
+async def test_memory_of_a_block_fits_a_write_of_its_size(reading: Reading) -> None:
+    """Else what is written could not go where blocks were, and both would add up."""
+    view = await reading.cache.read(reading.version, ByteRange(0, MIB))
+
+    assert isinstance(view, memoryview)
+    assert isinstance(view.obj, bytearray)
+    assert view.obj.__alloc__() >= bytes(MIB).__sizeof__()
