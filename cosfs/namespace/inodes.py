@@ -41,6 +41,7 @@ class Node:
     checked: float = NEVER  # trio.current_time() when the attributes were last known right
     replaces: Key | None = None  # the object that a pending file took the name of, still stored
     children: "dict[str, Node]" = field(default_factory=dict)
+    prefix: Key | None = None  # of a directory's keys, once it was asked for; ends with a move
 
     @property
     def is_directory(self) -> bool:
@@ -127,6 +128,8 @@ class InodeTable:
         del old_parent.children[node.name]
         node.parent, node.name = new_parent, new_name
         new_parent.children[new_name] = node
+        for moved in (node, *self.descendants(node)):
+            moved.prefix = None
         self.drop_unused(old_parent)
 
     def descendants(self, node: Node) -> Iterator[Node]:

@@ -66,13 +66,10 @@ class NamespaceReader:
 
         Raises NameTooLong past COS's 850 bytes.
         """
-        names: list[str] = []
-        step = node
-        while step.parent is not None:
-            names.append(step.name)
-            step = step.parent
-        path = self._prefix + "/".join(reversed(names))
-        return checked_key(path + "/" if names and node.is_directory else path)
+        if node.is_directory:
+            return self._prefix_of(node)
+        assert node.parent is not None, node
+        return checked_key(self._prefix_of(node.parent) + node.name)
 
     def path_of(self, key: Key) -> str:
         """The path below the mountpoint of an object that is at *key*."""
@@ -198,6 +195,13 @@ class NamespaceReader:
         return 0 if listing is None else listing.directories
 
     def _is_unseen(self, node: Node) -> bool:
+    def _prefix_of(self, directory: Node) -> Key:
+        if directory.prefix is None:
+            parent = directory.parent
+            path = f"{self._prefix_of(parent)}{directory.name}/" if parent else self._prefix
+            directory.prefix = checked_key(path)
+        return directory.prefix
+
         """Whether there may be an object of which only a listing is known."""
         return node.object is None and (self._listings_only or not node.is_directory)
 
@@ -400,6 +404,6 @@ def _with_late(attributes: Attributes, node: Node) -> Attributes:
 
 def checked_key(text: str) -> Key:
     """*text* as a key. Raises NameTooLong past what COS takes."""
-    if len(text.encode()) > MAX_KEY_BYTES:
+    if len(text if text.isascii() else text.encode()) > MAX_KEY_BYTES:
         raise NameTooLong(f"{text!r} is over the {MAX_KEY_BYTES} bytes of a COS key")
     return Key(text)
