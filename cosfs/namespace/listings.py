@@ -111,6 +111,11 @@ class ListingCache:
         ttl_s = self.ttl_s if name in page.entries else self.negative_ttl_s
         return page if trio.current_time() < page.time + ttl_s else None
 
+    def is_page_end(self, prefix: str, name: str) -> bool:
+        """Whether *name* is, or was, the last that a page of the directory shows, however old."""
+        page = _holder(self._pages.get(prefix, []), name)
+        return page is not None and all(each <= name for each in page.entries)
+
     def last_entry(self, prefix: str, name: str) -> ListedEntry | None:
         """What was last seen under a name, however old."""
         page = _holder(self._pages.get(prefix, []), name)

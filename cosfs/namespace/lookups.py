@@ -84,6 +84,8 @@ class Finder:
         change = self._changes.recent(prefix).get(name)
         if seen is not None:
             # An own change is put into any listing: what it shows is not what COS has said.
+        if self._listings.is_large(prefix):
+            self._last_asked[prefix] = name
             seen_at = seen.time if change is None else change.time
             return None if seen.entry is None else await self._load(prefix, seen.entry, seen_at)
         if change is None:
@@ -222,8 +224,9 @@ class Finder:
         """Ask for the page of a listing that will tell of *name*, if it is worth that."""
         after = ""
         if self._listings.is_large(prefix):
-            before, self._last_asked[prefix] = self._last_asked.get(prefix, ""), name
-            if not _are_neighbours(before, name):
+            before = self._last_asked.get(prefix, "")
+            ended = before < name and self._listings.is_page_end(prefix, before)
+            if not ended and not _are_neighbours(before, name):
                 return None
             after = _marker_before(name)
         page = await self._list_page(prefix, after)

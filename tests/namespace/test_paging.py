@@ -1,6 +1,7 @@
 """Directories that are read page after page: what is shown when, and what it costs."""
 
 import stat
+from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from urllib.parse import parse_qs
 
@@ -348,6 +349,24 @@ async def test_names_made_in_order_in_a_large_directory_share_a_page(
 
     asked = world.requests()
     assert sorted(asked) == ["GetBucket", "GetBucket 01100-000/", "HeadObject 01100-000"]
+
+
+async def test_names_asked_for_in_order_cost_their_pages(
+    world: World, names: Namespace, root: Node, mock_clock: MockClock
+) -> None:
+    """Also where a page ends between two names that look as if they had nothing in common."""
+    await world.fill(numbered(10_500))
+    await names.lookup(root, "00000")
+    mock_clock.jump(EXPIRED_S)
+    world.forget_requests()
+
+    for name in numbered(10_200)[9_000:]:
+        await names.lookup(root, name)
+
+    asked = Counter(world.requests())
+    assert asked["GetBucket 09000/"] == 1  # nothing shows yet that others will follow
+    assert asked["GetBucket"] == 2
+    assert asked.total() == 1 + 2 + 1_200  # and a HEAD for each
 
 
 async def test_one_name_in_a_large_directory_is_asked_for_alone(
