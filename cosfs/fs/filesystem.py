@@ -6,6 +6,7 @@ come from its OpenFile, everybody else's from the namespace. How names change is
 
 import itertools
 import logging
+import os
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -29,7 +30,12 @@ from cosfs.fs.openfiles import OpenFiles
 from cosfs.fs.pages import KernelPages, PageUse
 from cosfs.fs.storing import Engines
 from cosfs.fs.troubles import path_of
-from cosfs.namespace.attributes import AttributeChange, Attributes, without_privileges
+from cosfs.namespace.attributes import (
+    PATH_MAX,
+    AttributeChange,
+    Attributes,
+    without_privileges,
+)
 from cosfs.namespace.directories import DirectoryEntry
 from cosfs.namespace.inodes import Node
 from cosfs.namespace.removals import Failures
@@ -41,7 +47,6 @@ _log = logging.getLogger(__name__)
 # A lookup that the kernel made on the way to an open counts as the open's own check, once. Any
 # other recent check does not: what another mount has stored since is what the open must show.
 _JUST_CHECKED_S: Final = 0.1
-PATH_MAX: Final = 4096  # Linux: the longest target of a symlink
 
 StillHeld = Callable[[int, int], bool]
 """Whether a thread (pid) holds another descriptor of an inode besides the one it is closing."""
@@ -61,6 +66,7 @@ class Filesystem:
         self._engines = engines
         self._still_held = still_held
         self._invalidate = invalidate
+        self._unrestricted = frozenset((0, os.getuid()))  # root, and whose keys these are
         self._handles: dict[int, FileHandle] = {}
         self._directories: dict[int, DirectoryHandle] = {}
         self._numbers = itertools.count(1)
@@ -108,9 +114,16 @@ class Filesystem:
         """How many calls wait until their bytes fit the budget."""
         return self._engines.memory.waiting
 
-    async def lookup(self, parent: Node, name: str) -> Node:
+    async def lookup(self, parent: Node, name: str, *, uid: int = 0) -> Node:
+        """The node of a name, for a user.
+
+        Where a directory is being emptied its attributes may be too old to be used: what the
+        kernel checks by them all the same, to whom a file belongs, does not keep this user from
+        anything.
+        """
         began = trio.current_time()
-        node = await self.namespace.lookup(parent, name)
+        to_remove = uid in self._unrestricted and self.namespace.is_being_emptied(parent)
+        node = await self.namespace.lookup(parent, name, to_remove=to_remove)
         # What was answered from memory was checked for somebody else, and may be old by now.
         self._looked_up = node if node.checked >= began else None
         self._looked_up_at = trio.current_time()

@@ -52,7 +52,7 @@ class Names:
     async def unlink(self, parent: Node, name: str) -> None:
         """Remove a file's name; those who have it open keep it, and it leaves nothing on COS."""
         await self._moving.settled(parent)
-        node = await self._namespace.lookup(parent, name)
+        node = await self._namespace.lookup(parent, name, to_remove=True)
         if node.is_directory:
             raise IsADirectory(f"{name!r} is a directory")
         async with self._files.held([], dropping=[node]) as held:

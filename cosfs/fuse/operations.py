@@ -80,7 +80,7 @@ class Operations(pyfuse3.Operations):
     ) -> EntryAttributes:
         parent, text = self._fs.node(parent_inode), _text(name)
         try:
-            node = await self._fs.lookup(parent, text)
+            node = await self._fs.lookup(parent, text, uid=ctx.uid)
         except NoSuchEntry:
             absent = self._view.absent(parent, text)
             if absent is None:

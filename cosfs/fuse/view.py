@@ -13,11 +13,11 @@ import pyfuse3
 import trio
 from pyfuse3 import EntryAttributes, FileNameT, InodeT, ModeT, ReaddirToken
 
-from cosfs.fs.filesystem import PATH_MAX, Filesystem
+from cosfs.fs.filesystem import Filesystem
 from cosfs.fs.handles import DirectoryHandle
 from cosfs.fuse.absent import AbsentNames
 from cosfs.fuse.listed import UNKNOWN_INODE, ListedName
-from cosfs.namespace.attributes import Attributes, without_privileges
+from cosfs.namespace.attributes import PATH_MAX, Attributes, without_privileges
 from cosfs.namespace.directories import DirectoryEntry
 from cosfs.namespace.inodes import Node
 

@@ -20,6 +20,7 @@ NS_PER_S: Final = 1_000_000_000
 DEFAULT_CONTENT_TYPE: Final = "application/octet-stream"  # what C++ cosfs sends for unknown names
 DIRECTORY_CONTENT_TYPE: Final = "application/x-directory"  # C++ cosfs, old style directories
 HADOOP_SUFFIX: Final = "_$folder$"  # Hadoop's directory marker; C++ cosfs reads it too
+PATH_MAX: Final = 4096  # Linux: the longest target of a symlink
 META_PREFIX_BYTES: Final = len("x-cos-meta-")  # counted, as COS does not say whether it does
 
 DEFAULT_FILE_MODE: Final = stat.S_IFREG | 0o644

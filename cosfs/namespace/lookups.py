@@ -15,9 +15,10 @@ from cachetools import LRUCache, TTLCache
 from cosfs.cos.client import CosClient
 from cosfs.cos.model import MAX_LIST_KEYS, Key, ListedObject, ListingPage, ObjectInfo
 from cosfs.errors import NoSuchBucket, NotFound
-from cosfs.namespace.attributes import HADOOP_SUFFIX, AttributeCodec, Attributes
+from cosfs.namespace.attributes import HADOOP_SUFFIX, PATH_MAX, AttributeCodec, Attributes
 from cosfs.namespace.changes import Change
 from cosfs.namespace.entries import ListedEntry, collect_entries, marker_of, settled_names
+from cosfs.namespace.inodes import NEVER
 from cosfs.namespace.known import KnownObjects
 from cosfs.namespace.listings import MAX_DIRECTORIES, Listing, ListingCache, Page
 from cosfs.namespace.parallel import SingleFlight, for_each
@@ -72,8 +73,10 @@ class Finder:
         # By the identity of the objects, which stay alive here.
         self._decoded: LRUCache[int, tuple[ObjectInfo, Attributes]] = LRUCache(_MAX_DECODED)
 
-    async def find(self, prefix: str, name: str) -> Found | None:
+    async def find(self, prefix: str, name: str, *, to_remove: bool = False) -> Found | None:
         """What is under *name*, None for nothing. Listings are trusted for their time to live.
+
+        *to_remove*: what a listing shows to be a file needs no attributes, and was never checked.
 
         A directory that fits one page is listed, which answers for all its names; in a larger one
         the name alone is asked for, or a page from it on when its neighbour was asked for before.
@@ -81,30 +84,37 @@ class Finder:
         if self._changes.is_leaving(prefix, name):
             return None
         seen = self._seen(prefix, name) or await self._list_for(prefix, name)
+        if self._listings.is_large(prefix):
+            self._last_asked[prefix] = name
         change = self._changes.recent(prefix).get(name)
         if seen is not None:
             # An own change is put into any listing: what it shows is not what COS has said.
-        if self._listings.is_large(prefix):
-            self._last_asked[prefix] = name
             seen_at = seen.time if change is None else change.time
-            return None if seen.entry is None else await self._load(prefix, seen.entry, seen_at)
+            if seen.entry is None:
+                return None
+            return await self._load(prefix, seen.entry, seen_at, to_remove=to_remove)
         if change is None:
             return await self._probe(prefix, name)
         if change.entry is not None:
-            return await self._load(prefix, change.entry, change.time)
+            return await self._load(prefix, change.entry, change.time, to_remove=to_remove)
         return await self.find_file(Key(prefix + name))
 
-    def recall_entry(self, prefix: str, entry: ListedEntry) -> Found | None:
-        """What a listed entry stands for, if it is known without asking. Does not yield."""
+    def recall_entry(
+        self, prefix: str, entry: ListedEntry, *, to_remove: bool = False
+    ) -> Found | None:
+        """What a listed entry stands for, if it is known without asking. Does not yield.
+
+        *to_remove*: see ``find``.
+        """
         if entry.object is None:
             return self._recall_directory(Key(f"{prefix}{entry.name}/"), entry)
         info = self.known.get(entry.object)
         if info is not None:
             return self._found(info)
-        if self._listings_only:
-            return Found(
-                attributes=self._codec.from_listing(entry.object), checked=trio.current_time()
-            )
+        if self._listings_only or (to_remove and entry.object.size > PATH_MAX):
+            attributes = self._codec.from_listing(entry.object)
+            checked = trio.current_time() if self._listings_only else NEVER
+            return Found(attributes=attributes, checked=checked)
         return None
 
     def _recall_directory(self, key: Key, entry: ListedEntry) -> Found | None:
@@ -268,11 +278,15 @@ class Finder:
             )
         return AskedPage(page=page, began=began)
 
-    async def _load(self, prefix: str, entry: ListedEntry, listed_at: float) -> Found | None:
+    async def _load(
+        self, prefix: str, entry: ListedEntry, listed_at: float, *, to_remove: bool
+    ) -> Found | None:
         """The attributes of a listed name. None: an object that is gone by now."""
-        known = self.recall_entry(prefix, entry)
+        known = self.recall_entry(prefix, entry, to_remove=to_remove)
+        if known is not None and entry.is_directory:
+            return known
         if known is not None:
-            return known if entry.is_directory else replace(known, checked=listed_at)
+            return replace(known, checked=min(known.checked, listed_at))
         if entry.object is not None:
             return await self.find_file(Key(prefix + entry.name))
         key = Key(f"{prefix}{entry.name}/")

@@ -97,10 +97,11 @@ class NamespaceReader:
         if found is not None:
             self._settle(root, found)
 
-    async def lookup(self, parent: Node, name: str) -> Node:
+    async def lookup(self, parent: Node, name: str, *, to_remove: bool = False) -> Node:
         """The node under a name; not yet a reference of the kernel. Raises NoSuchEntry.
 
-        Costs nothing while the time to live runs, else at most a page of LIST and a HEAD.
+        Costs nothing while the time to live runs, else at most a page of LIST and a HEAD; if it is
+        likely *to_remove* the name, what a listing tells is enough where it shows a file for sure.
         """
         while True:
             prefix = self._prefix_below(parent, name)
@@ -108,9 +109,9 @@ class NamespaceReader:
             if node is not None and self._is_settled(node):
                 return node
             if self._siblings is not None:
-                self._siblings.asked(prefix, name)
+                self._siblings.asked(prefix, name, to_remove=to_remove)
             with self._changes.request() as began:
-                found = await self._finder.find(prefix, name)
+                found = await self._finder.find(prefix, name, to_remove=to_remove)
             unmoved = prefix == self.key_of(parent)
             if unmoved and not self._changes.changed_since(prefix, name, began):
                 return self._adopt(parent, name, found)
@@ -194,7 +195,6 @@ class NamespaceReader:
         listing = self._listings.last_known(self.key_of(directory))
         return 0 if listing is None else listing.directories
 
-    def _is_unseen(self, node: Node) -> bool:
     def _prefix_of(self, directory: Node) -> Key:
         if directory.prefix is None:
             parent = directory.parent
@@ -202,6 +202,7 @@ class NamespaceReader:
             directory.prefix = checked_key(path)
         return directory.prefix
 
+    def _is_unseen(self, node: Node) -> bool:
         """Whether there may be an object of which only a listing is known."""
         return node.object is None and (self._listings_only or not node.is_directory)
 

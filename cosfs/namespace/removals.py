@@ -142,6 +142,10 @@ class Removals:
             raise
         rows.removed(prefix, began=began, ended=trio.current_time())
 
+    def is_row(self, prefix: str) -> bool:
+        """Whether so many names of the directory went that the next will. Does not yield."""
+        return self._rows.length(prefix, trio.current_time()) >= self.plain_first
+
     def interrupted(self, prefix: str) -> None:
         """A name was made in the directory: nobody is just emptying it. Does not yield."""
         self._rows.broken(prefix)

@@ -51,12 +51,14 @@ class Siblings:
         self._working = 0
         self._walks: LRUCache[str, _Walk] = LRUCache(_WALKS)
 
-    def asked(self, prefix: str, name: str) -> None:
-        """*name* is being looked up. Does not yield."""
+    def asked(self, prefix: str, name: str, *, to_remove: bool) -> None:
+        """*name* is being looked up; see Finder.find. Does not yield."""
         walk = self._walks.get(prefix)
         place = -1 if walk is None else bisect_right(walk.names, name) - 1
         if walk is None or place < 0 or walk.names[place] != name:
             self._begin(prefix, name)
+            return
+        if place == walk.last:
             return
         in_order = 0 < place - walk.last <= _STEP
         before, walk.last = walk.entries[walk.last], place
@@ -68,7 +70,7 @@ class Siblings:
         walk.window = min(MOST_AHEAD, 2 * walk.window or _FIRST_AHEAD)
         window = min(walk.window, _MOST_WALKED) if walked else walk.window
         for entry in walk.entries[max(walk.begun, place + 1) : place + 1 + window]:
-            if self._finder.recall_entry(prefix, entry) is None:
+            if self._finder.recall_entry(prefix, entry, to_remove=to_remove) is None:
                 self._begin_to_ask(prefix, entry, walked=walked)
         walk.begun = max(walk.begun, place + 1 + window)
 

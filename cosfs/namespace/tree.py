@@ -34,6 +34,11 @@ __all__ = ["CopyObject", "DirectoryEntry", "Namespace"]
 class Namespace(NamespaceWriter):
     """Names and attributes of one mount, and every change of them."""
 
+    def is_being_emptied(self, directory: Node) -> bool:
+        """Whether one name after the other is removed, by whoever may write. Does not yield."""
+        is_sticky = directory.attributes.mode & stat.S_ISVTX
+        return not is_sticky and self.removals.is_row(self.key_of(directory))
+
     def create(self, parent: Node, name: str, attributes: Attributes) -> Node:
         """A pending file under a name that the caller has looked up. Raises EntryExists."""
         self._prefix_below(parent, name)

@@ -113,3 +113,16 @@ async def test_the_end_names_what_was_not_removed(emptied: Files) -> None:
             "AccessDenied",
             "DELETE Object",
         )
+
+
+@pytest.mark.parametrize(("uid", "operations"), [(0, []), (1, ["HeadObject"])])
+async def test_owners_are_asked_for_where_it_matters_whose_a_file_is(
+    emptied: Files, uid: int, operations: list[str]
+) -> None:
+    await emptied.put("h", some_bytes(PART))
+    await emptied.fs.lookup(emptied.root, "f")
+    emptied.api.requests.clear()
+
+    await emptied.fs.lookup(emptied.root, "h", uid=uid)
+
+    assert asked(emptied.api) == operations

@@ -1,5 +1,7 @@
 """Directories that are emptied: what it costs, and what is seen and told of it."""
 
+import os
+import stat
 import subprocess
 import time
 from collections import Counter
@@ -8,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from cosfs.namespace.attributes import PATH_MAX
 from cosfs.namespace.removals import PLAIN_FIRST
+from cosfs.namespace.siblings import MOST_AHEAD
 from tests.mounted.programs import attempt, content, digests, eventually, run, shell
 from tests.support.emulated import EmulatorProcess, emulator_process
 from tests.support.mounted import COSFS, END_TIMEOUT_S, Mounted, mount_environment, mounted
@@ -16,6 +20,8 @@ from tests.support.sdk import Sdk
 
 MANY = 1500  # more than a page of a listing
 SOME = 2 * PLAIN_FIRST
+LARGE = b"x" * (PATH_MAX + 1)
+LOOKED_AT = PLAIN_FIRST + MOST_AHEAD + 2  # before it is clear that all will be removed
 KEPT = "d/f030"  # not among those that are waited for
 REFUSED = (
     "operation=DeleteMultipleObjects status=403 code=AccessDenied\n"
@@ -225,3 +231,45 @@ def test_a_mount_that_is_not_to_wait_tells_that_objects_are_left(
     assert mount.process.wait(timeout=END_TIMEOUT_S) == 8
     left = len(sdk.keys("d/f"))
     assert f"COS may still have {left} removed or renamed files" in mount.log.read_text()
+
+
+def test_rm_asks_nothing_about_files_that_cannot_be_symlinks(
+    emulator: EmulatorProcess, sdk: Sdk, mount: Mounted
+) -> None:
+    for number in range(2 * LOOKED_AT):
+        sdk.put(f"d/f{number:03}", LARGE)
+    emulator.forget_requests()
+
+    run("rm", "-r", mount.path / "d")
+
+    operations = Counter(request["operation"] for request in emulator.requests())
+    assert sdk.keys() == []
+    assert operations["HeadObject"] <= LOOKED_AT
+
+
+def test_who_removes_many_files_sees_the_others_as_they_are(sdk: Sdk, mount: Mounted) -> None:
+    """Also those of which only a listing was known when they were looked up."""
+    directory = mount.path / "d"
+    metadata = {"x-cos-meta-mode": str(stat.S_IFREG | 0o640)}
+    for number in range(LOOKED_AT + 10):
+        sdk.put(f"d/f{number:03}", LARGE, metadata)
+    names = sorted(os.listdir(directory))
+    kept = names[LOOKED_AT:]
+
+    for name in names[:LOOKED_AT]:
+        (directory / name).unlink()
+    first = (directory / kept[0]).stat()
+    content = (directory / kept[1]).read_bytes()
+    (directory / kept[2]).chmod(0o604)
+    with (directory / kept[3]).open("ab") as file:
+        file.write(b"more")
+    (directory / kept[4]).rename(directory / "renamed")
+
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in directory.iterdir()}
+    others = {name: 0o640 for name in [*kept, "renamed"] if name != kept[4]}
+    assert stat.S_IMODE(first.st_mode) == 0o640
+    assert content == LARGE
+    assert modes == others | {kept[2]: 0o604}
+    run("sync", directory)
+    assert sdk.get(f"d/{kept[3]}") == LARGE + b"more"
+    assert sdk.get("d/renamed") == LARGE

@@ -1,5 +1,6 @@
 """Removals that are collected: when, what is seen of them meanwhile, and who hears of failures."""
 
+import stat
 from collections.abc import AsyncIterator
 
 import pytest
@@ -10,6 +11,7 @@ from cosfs.config import AttributeConfig
 from cosfs.cos.model import MAX_DELETE_KEYS, Key
 from cosfs.emulator.faults import Fault
 from cosfs.errors import AccessDenied, CosError, DeadlineExceeded, NoSuchEntry
+from cosfs.namespace.attributes import PATH_MAX, AttributeChange
 from cosfs.namespace.changes import LISTING_LAG_S
 from cosfs.namespace.inodes import Node
 from cosfs.namespace.listings import ListingCache
@@ -28,6 +30,7 @@ from tests.support.jumping import run_jumping
 
 FILES = [f"d/f{number:02}" for number in range(PLAIN_FIRST + 4)]
 FIRST, LATER = FILES[:PLAIN_FIRST], FILES[PLAIN_FIRST:]
+LONGER = b"x" * (PATH_MAX + 1)  # than any target of a symlink
 BATCH = "DeleteMultipleObjects"
 
 pytestmark = pytest.mark.trio(run=run_jumping)
@@ -461,3 +464,45 @@ async def test_what_is_renamed_to_a_name_just_given_up_is_kept(
 
     assert LATER[0] in await world.keys()
     assert LATER[1] not in await world.keys()
+
+
+@pytest.fixture
+async def emptied(world: World, names: Namespace, directory: Node) -> Node:
+    """A directory of which FIRST are gone, with a symlink's length and a longer file left."""
+    await world.put("d/longer", LONGER, metadata={"mode": str(stat.S_IFREG | 0o600)})
+    await world.put("d/short", LONGER[1:], metadata={"mode": str(stat.S_IFREG | 0o600)})
+    names.forget(directory)
+    await names.entries(directory)
+    await remove(names, directory, *FIRST)
+    world.forget_requests()
+    return directory
+
+
+async def test_what_is_likely_to_be_removed_next_is_known_by_its_listing(
+    world: World, names: Namespace, emptied: Node
+) -> None:
+    node = await names.lookup(emptied, "longer", to_remove=names.is_being_emptied(emptied))
+    await names.lookup(emptied, "short", to_remove=names.is_being_emptied(emptied))
+
+    assert node.attributes.size == len(LONGER)
+    assert world.requests() == ["HeadObject d/short"]
+
+
+async def test_what_a_listing_told_of_it_is_not_trusted(
+    world: World, names: Namespace, emptied: Node
+) -> None:
+    node = await names.lookup(emptied, "longer", to_remove=True)
+    await names.refresh(node)
+
+    assert stat.S_IMODE(node.attributes.mode) == 0o600
+    assert await names.lookup(emptied, "longer") is node
+    assert world.requests() == ["HeadObject d/longer"]
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777])
+async def test_owners_of_files_count_where_a_directory_is_sticky(
+    names: Namespace, emptied: Node, mode: int
+) -> None:
+    await names.set_attributes(emptied, AttributeChange(mode=mode))
+
+    assert names.is_being_emptied(emptied) == (mode == 0o777)
