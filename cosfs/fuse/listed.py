@@ -12,7 +12,6 @@ from typing import Final
 
 from pyfuse3 import EntryAttributes, InodeT, ModeT
 
-UNKNOWN_INODE: Final = 0xFFFFFFFF  # FUSE_UNKNOWN_INO of libfuse; readdir(3) leaves 0 out
 _PATTERN: Final = 0x1C0_5F5_5EED_0DD5  # no address or count looks like it
 
 
@@ -29,8 +28,11 @@ class ListedName:
         """Whether this pyfuse3 is built as expected; ``of`` may not be called otherwise."""
         return self._node_id is not None
 
-    def of(self, kind: int, inode: int = UNKNOWN_INODE) -> EntryAttributes:
-        """A name of this type (as in st_mode, 0 for unknown). Valid until the next call."""
+    def of(self, kind: int, inode: int) -> EntryAttributes:
+        """A name of this type (as in st_mode, 0 for unknown). Valid until the next call.
+
+        *inode* is what readdir(3) shows, which leaves out names that have 0.
+        """
         assert self._node_id is not None
         self._entry.st_ino = InodeT(inode)
         self._entry.st_mode = ModeT(kind)

@@ -16,7 +16,7 @@ from pyfuse3 import EntryAttributes, FileNameT, InodeT, ModeT, ReaddirToken
 from cosfs.fs.filesystem import Filesystem
 from cosfs.fs.handles import DirectoryHandle
 from cosfs.fuse.absent import AbsentNames
-from cosfs.fuse.listed import UNKNOWN_INODE, ListedName
+from cosfs.fuse.listed import ListedName
 from cosfs.namespace.attributes import PATH_MAX, Attributes, without_privileges
 from cosfs.namespace.directories import DirectoryEntry
 from cosfs.namespace.inodes import Node
@@ -94,9 +94,10 @@ class KernelView:
         self, token: ReaddirToken, directory: Node, listed: DirectoryEntry, following: int
     ) -> bool:
         self._absent.appeared(directory.inode, listed.name)
-        node = self._fs.namespace.inodes.child(directory, listed.name)
+        is_directory = listed.attributes.is_directory
+        inode = self._fs.namespace.inodes.number(directory, listed.name, is_directory=is_directory)
         kind = 0 if _may_be_symlink(listed) else listed.attributes.kind
-        entry = self._listed.of(kind, UNKNOWN_INODE if node is None else node.inode)
+        entry = self._listed.of(kind, inode)
         name = FileNameT(listed.name.encode())
         return pyfuse3.readdir_reply(token, name, entry, following)
 

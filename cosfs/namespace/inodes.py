@@ -1,13 +1,18 @@
 """Inodes: the numbers that the kernel knows files by, and how long each is kept.
 
 Owns the tree of known nodes. Invariants: a linked node is its parent's child under its name;
-numbers are never reused; a node lives while the kernel, a handle or a child holds it.
+no two nodes have the same number; a node lives while the kernel, a handle or a child holds it.
 Knows no keys and sends nothing; no method yields.
+
+Programs tell by its number whether a file is still the same: git and backup programs read anew
+what has got another one. So it comes from the directory's and the name, and is the same in every
+mount, but for a name that was given away while its node is in use: that one gets a small number.
 """
 
 import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from hashlib import blake2b
 from typing import Final
 
 from cosfs.cos.model import Key, ObjectInfo
@@ -15,6 +20,7 @@ from cosfs.errors import NoSuchEntry
 from cosfs.namespace.attributes import AttributeChange, Attributes
 
 ROOT_INODE: Final = 1  # FUSE_ROOT_ID of linux/fuse.h
+_FIRST_OF_NAMES: Final = 1 << 32  # the smaller ones are counted
 NEVER: Final = float("-inf")  # a Node.checked that is older than any time to live
 
 
@@ -66,7 +72,7 @@ class InodeTable:
     def __init__(self, root: Attributes) -> None:
         self.root: Final = Node(inode=ROOT_INODE, parent=None, name="", attributes=root)
         self._nodes: dict[int, Node] = {ROOT_INODE: self.root}
-        self._numbers = itertools.count(ROOT_INODE + 1)
+        self._counted = itertools.count(ROOT_INODE + 1)
 
     def __len__(self) -> int:
         return len(self._nodes)
@@ -80,12 +86,22 @@ class InodeTable:
     def child(self, parent: Node, name: str) -> Node | None:
         return parent.children.get(name)
 
+    def number(self, parent: Node, name: str, *, is_directory: bool) -> int:
+        """Of the node under the name, or that it gets if none other has it when it is added."""
+        node = parent.children.get(name)
+        if node is not None:
+            return node.inode
+        return _number_of(parent.inode, name, is_directory=is_directory)
+
     def add(
         self, parent: Node, name: str, attributes: Attributes, object: ObjectInfo | None = None
     ) -> Node:
         """A new node under a free name. It stays only if it is remembered or pinned soon."""
         assert name not in parent.children, name
-        node = Node(next(self._numbers), parent, name, attributes, object)
+        number = _number_of(parent.inode, name, is_directory=attributes.is_directory)
+        if number in self._nodes:
+            number = next(self._counted)
+        node = Node(number, parent, name, attributes, object)
         self._nodes[node.inode] = node
         parent.children[name] = node
         return node
@@ -150,9 +166,17 @@ class InodeTable:
         """Let go of the node, and then its parents, if nothing holds it; as after add()."""
         # A pending file is data that COS does not have: fs unpins it only after its commit.
         while node.parent is not None and not (node.lookups or node.pins or node.children):
-            if self._nodes.pop(node.inode, None) is None:
-                return
+            if self._nodes.get(node.inode) is not node:
+                return  # it has gone before, and its number may be another's
+            del self._nodes[node.inode]
             if not node.unlinked:
                 del node.parent.children[node.name]
                 node.unlinked = True  # for a task that still holds it
             node = node.parent
+
+
+def _number_of(parent: int, name: str, *, is_directory: bool) -> int:
+    """63 bits, as some programs take it for signed; two of a million names rarely share one."""
+    place = f"{parent}/{name}/" if is_directory else f"{parent}/{name}"
+    digest = blake2b(place.encode(), digest_size=8).digest()
+    return max(int.from_bytes(digest) >> 1, _FIRST_OF_NAMES)

@@ -80,11 +80,56 @@ def test_parents_go_after_their_last_child(table: InodeTable) -> None:
     assert len(table) == 1
 
 
-def test_numbers_are_not_used_again(table: InodeTable) -> None:
-    node = add_remembered(table, table.root, "a", FILE)
-    table.forget(node.inode, 1)
+def test_numbers_are_the_same_in_every_mount(table: InodeTable) -> None:
+    other = InodeTable(DIRECTORY)
+    other.add(other.root, "before", FILE)
 
-    assert table.add(table.root, "a", FILE).inode > node.inode
+    numbers = []
+    for each in (table, other):
+        directory = each.add(each.root, "d", DIRECTORY)
+        numbers.append((directory.inode, each.add(directory, "a", FILE).inode))
+
+    assert numbers[0] == numbers[1]
+    assert len({*numbers[0], ROOT_INODE}) == 3
+
+
+def test_file_and_directory_of_a_name_have_different_numbers(table: InodeTable) -> None:
+    file = table.add(table.root, "a", FILE).inode
+    table.drop_unused(table.get(file))
+
+    assert table.add(table.root, "a", DIRECTORY).inode != file
+
+
+def test_number_is_known_before_the_node(table: InodeTable) -> None:
+    wanted = table.number(table.root, "a", is_directory=False)
+    node = table.add(table.root, "a", FILE)
+    table.move(node, table.root, "b")
+
+    assert wanted == node.inode == table.number(table.root, "b", is_directory=False)
+
+
+def test_name_that_was_given_away_has_another_number(table: InodeTable) -> None:
+    moved = add_remembered(table, table.root, "a", FILE)
+    table.move(moved, table.root, "b")
+    removed = add_remembered(table, table.root, "c", FILE)
+    table.unlink(removed)
+
+    later = [table.add(table.root, name, FILE) for name in ("a", "c")]
+
+    assert len({node.inode for node in (moved, removed, *later)}) == 4
+    assert all(table.get(node.inode) is node for node in (moved, removed, *later))
+
+
+def test_node_that_has_gone_leaves_the_one_that_has_its_number_now(table: InodeTable) -> None:
+    old = table.add(table.root, "a", FILE)
+    table.drop_unused(old)
+    new = table.add(table.root, "a", FILE)
+
+    table.drop_unused(old)
+
+    assert new.inode == old.inode
+    assert table.get(new.inode) is new
+    table.check_invariants()
 
 
 def test_unlinked_node_frees_its_name_and_stays_while_held(table: InodeTable) -> None:
