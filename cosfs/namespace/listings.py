@@ -9,6 +9,7 @@ is right, changes.py knows. Sends nothing; no method yields.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import inf
 from typing import Final
 
 import trio
@@ -21,6 +22,9 @@ from cosfs.namespace.entries import ListedEntry, is_valid_name, last_key_of, spl
 
 MAX_ENTRIES: Final = 50_000  # of whole listings, and again of pages: about 0.5 KB each
 MAX_DIRECTORIES: Final = 50_000  # directories whose size class is remembered
+_WANTED_AGAIN: Final = (
+    3  # times: who has used one listing may use it after another program has not
+)
 MAX_PAGE_ENDS: Final = 20_000  # of all large directories, some 150 bytes each
 
 
@@ -29,12 +33,14 @@ class Listing:
     """All entries of a directory by name, as they were at *time*, trio's, but for own changes.
 
     *marker* is the directory's own object; *hidden*: there are keys that no path can express.
+    *wanted* times more it is likely to be wanted where those above it are asked for again.
     """
 
     entries: dict[str, ListedEntry]
     time: float
     marker: ListedObject | None = None
     hidden: bool = False
+    wanted: int = 0
     _directories: int | None = None  # None: to be counted
 
     def __len__(self) -> int:
@@ -46,6 +52,10 @@ class Listing:
         if self._directories is None:
             self._directories = sum(entry.is_directory for entry in self.entries.values())
         return self._directories
+
+    def use(self) -> None:
+        """Somebody has wanted to know something of it."""
+        self.wanted = _WANTED_AGAIN
 
     def change(self, name: str, entry: ListedEntry | None) -> None:
         """Put *entry* there, or nothing."""
@@ -76,6 +86,7 @@ class ListingCache:
         self.ttl_s = config.metadata_ttl_s
         self.negative_ttl_s = config.absence_ttl_s
         self.changes = OwnChanges()
+        self.dropped_at = -inf  # when some listing was given up: others may be as old
         self._listings: LRUCache[str, Listing] = LRUCache(max_entries, getsizeof=len)
         self._pages: LRUCache[str, list[Page]] = LRUCache(max_entries, getsizeof=_total)
         self._large: LRUCache[str, bool] = LRUCache(MAX_DIRECTORIES)
@@ -125,6 +136,12 @@ class ListingCache:
     def last_known(self, prefix: str) -> Listing | None:
         """The last whole listing, however old."""
         return self._listings.get(prefix)
+
+    def use(self, prefix: str) -> None:
+        """The last whole listing, if there is one, has told something that was wanted."""
+        listing = self._listings.get(prefix)
+        if listing is not None:
+            listing.use()
 
     def is_large(self, prefix: str) -> bool:
         """Whether the directory took more than one page when it was last listed."""
@@ -210,6 +227,7 @@ class ListingCache:
 
     def drop(self, prefix: str, *, below: bool = True) -> None:
         """Forget the listings of a directory and all *below* it; own changes stay known."""
+        self.dropped_at = trio.current_time()
         for known in {*self._listings, *self._pages} if below else {prefix}:
             if known.startswith(prefix):
                 self._listings.pop(known, None)

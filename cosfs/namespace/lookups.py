@@ -23,6 +23,7 @@ from cosfs.namespace.known import KnownObjects
 from cosfs.namespace.listings import MAX_DIRECTORIES, Listing, ListingCache, Page
 from cosfs.namespace.parallel import SingleFlight, for_each
 from cosfs.namespace.ranges import MOST_PAGES, AskedPage, OrderedPages, read_whole
+from cosfs.namespace.subtrees import Subtrees
 
 # A listing is wanted when it is read, when it is shown, and when it is read again. 0.4 KB each.
 _MAX_DECODED: Final = 10_000
@@ -63,6 +64,7 @@ class Finder:
         self._changes = listings.changes
         self.known = known
         self._listings_only = listings_only
+        self._subtrees = Subtrees(listings)
         self._heads: SingleFlight[ObjectInfo | None] = SingleFlight()
         self._asked: SingleFlight[AskedPage] = SingleFlight()
         # Markers, which the listing of their directory's parent does not show.
@@ -220,12 +222,15 @@ class Finder:
     def _seen(self, prefix: str, name: str) -> _Seen | None:
         """What is trusted of the listings about a name."""
         listing = self._listings.fresh(prefix)
+        if listing is not None:
+            listing.use()
         if listing is not None and name in listing.entries:
             return _Seen(listing.entries[name], listing.time)
         if listing is not None and name in self._changes.recent(prefix):
             return _Seen(None, trio.current_time())  # this mount has removed it
         last = self._listings.last_known(prefix)
         if last is not None and self._listings.is_absent(prefix, name):
+            last.use()
             return _Seen(None, last.time)
         page = self._listings.page_of(prefix, name)
         return None if page is None else _Seen(page.entries.get(name), page.time)
@@ -242,6 +247,8 @@ class Finder:
         page = await self._list_page(prefix, after)
         if isinstance(page, Page) and name not in page.entries and not page.covers(name):
             return None
+        if isinstance(page, Listing):
+            page.use()
         return _Seen(page.entries.get(name), page.time)
 
     async def _list_page(self, prefix: str, after: str) -> Listing | Page:
@@ -266,7 +273,15 @@ class Finder:
         return await self._asked.share((prefix, after), lambda: self._ask_page(prefix, after))
 
     async def _ask_page(self, prefix: str, after: str) -> AskedPage:
-        asked = await self._ask(prefix, "/", MAX_LIST_KEYS, prefix + after if after else "")
+        if not after and self._subtrees.is_wanted(prefix):
+            tree = await self._ask_and_load(prefix, "", "")
+            page = self._subtrees.take(prefix, tree.page, tree.began)
+            if page is not None:
+                return replace(tree, page=page)
+        return await self._ask_and_load(prefix, "/", prefix + after if after else "")
+
+    async def _ask_and_load(self, prefix: str, delimiter: str, marker: str) -> AskedPage:
+        asked = await self._ask(prefix, delimiter, MAX_LIST_KEYS, marker)
         with self._changes.held(asked.began):
             await self.known.load(asked.page.objects)
         return asked
@@ -284,6 +299,7 @@ class Finder:
         """The attributes of a listed name. None: an object that is gone by now."""
         known = self.recall_entry(prefix, entry, to_remove=to_remove)
         if known is not None and entry.is_directory:
+            self._listings.use(f"{prefix}{entry.name}/")
             return known
         if known is not None:
             return replace(known, checked=min(known.checked, listed_at))
@@ -310,7 +326,9 @@ class Finder:
         """A directory by its listing, if that is likely to be wanted as well."""
         if entry.alias is not None or not self._is_walked(key):
             return None
-        await self._list_page(key, "")
+        page = await self._list_page(key, "")
+        if isinstance(page, Listing):
+            page.use()
         return self._recall_directory(key, entry)
 
     def _is_walked(self, prefix: str) -> bool:

@@ -52,6 +52,7 @@ class PagedNames:
                 self._snapshot = sorted(known.entries.values(), key=lambda entry: entry.name)
                 self._snapshot.reverse()
                 self.asked_at = known.time
+                known.use()
         if self._snapshot is not None:
             return self._next_known(prefix)
         return None if self._after is None else await self._next_page(prefix)
@@ -124,3 +125,4 @@ class PagedNames:
                 entries |= each.entries
             whole = self._listings.store(prefix, entries, self._began, self._marker)
             whole.hidden = self._hidden
+            whole.use()

@@ -1,0 +1,187 @@
+"""Trees that are listed with one request: what that shows, when it is done, and what undoes it."""
+
+import pytest
+import trio
+from hypothesis import given
+from hypothesis import strategies as st
+from trio.testing import MockClock, wait_all_tasks_blocked
+
+from cosfs.cos.model import ETag, Key, ListedObject, ListingPage
+from cosfs.errors import NoSuchEntry
+from cosfs.namespace.inodes import Node
+from cosfs.namespace.subtrees import split_by_directory
+from cosfs.namespace.tree import Namespace
+from tests.namespace.conftest import EXPIRED_S, World
+from tests.namespace.test_tree import create
+from tests.support.jumping import run_jumping
+
+TREE = ["d/f", "d/e/f", "d/e/e/f", "d/g/", "f"]
+PARTS = st.sampled_from(["a", "b", "a.b", "a-b", "", ".", "é"])
+KEYS = st.sets(st.lists(PARTS, min_size=1, max_size=5).map("/".join), max_size=40)
+
+pytestmark = pytest.mark.trio(run=run_jumping)
+
+
+def delimited(keys: list[str], prefix: str) -> ListingPage:
+    """What COS answers when it is asked for *prefix* with the delimiter "/"."""
+    below = [key for key in keys if key.startswith(prefix)]
+    names = {key: key[len(prefix) :].partition("/") for key in below}
+    prefixes = dict.fromkeys(f"{prefix}{name}/" for name, slash, _ in names.values() if slash)
+    objects = [listed(key) for key, (_, slash, _) in names.items() if not slash]
+    return ListingPage(objects=objects, prefixes=list(prefixes), next_marker=None)
+
+
+def listed(key: str) -> ListedObject:
+    return ListedObject(
+        key=Key(key), size=len(key), etag=ETag("e"), modified_ns=0, storage_class="STANDARD"
+    )
+
+
+@given(keys=KEYS, prefix=st.sampled_from(["", "a/", "a/b/"]))
+async def test_a_tree_shows_of_each_directory_what_its_own_listing_does(
+    keys: set[str], prefix: str
+) -> None:
+    ordered = sorted(key for key in keys if key)
+    below = [listed(key) for key in ordered if key.startswith(prefix)]
+
+    pages = split_by_directory(prefix, ListingPage(objects=below, prefixes=[], next_marker=None))
+
+    directories = {prefix} | {
+        key[: place + 1]
+        for key in ordered
+        if key.startswith(prefix)
+        for place in range(len(prefix), len(key))
+        if key[place] == "/"
+    }
+    assert pages == {each: delimited(ordered, each) for each in directories}
+
+
+async def walk(names: Namespace, directory: Node) -> list[str]:
+    """Read all directories below, as find does; the paths."""
+    found = []
+    for entry in await names.entries(directory):
+        found.append(entry.name)
+        if entry.attributes.is_directory:
+            node = await names.lookup(directory, entry.name)
+            names.inodes.remember(node)
+            found += [f"{entry.name}/{below}" for below in await walk(names, node)]
+    return found
+
+
+@pytest.fixture
+async def walked(world: World, names: Namespace, root: Node, mock_clock: MockClock) -> list[str]:
+    """A tree that was walked, and is to be asked for again; its paths."""
+    await world.fill(TREE)
+    found = await walk(names, root)
+    mock_clock.jump(EXPIRED_S)
+    world.forget_requests()
+    return found
+
+
+async def test_a_tree_is_the_same_when_it_is_listed_whole(
+    world: World, names: Namespace, root: Node, walked: list[str], mock_clock: MockClock
+) -> None:
+    for _ in range(3):
+        assert sorted(await walk(names, root)) == sorted(walked)
+        assert world.requests() == ["GetBucket"]
+        mock_clock.jump(EXPIRED_S)
+
+
+async def test_directories_that_nobody_uses_any_more_are_left_out(
+    world: World, names: Namespace, root: Node, walked: list[str], mock_clock: MockClock
+) -> None:
+    queries = []
+    for _ in range(5):
+        await names.lookup(root, "f")
+        queries += [record.query for record in world.transport.api.requests.records("GetBucket")]
+        world.forget_requests()
+        mock_clock.jump(EXPIRED_S)
+
+    assert walked != []
+    assert ["delimiter" in query for query in queries] == [False, False, False, True, True]
+
+
+async def test_a_tree_that_has_grown_past_a_page_is_listed_by_directory(
+    world: World, names: Namespace, root: Node, walked: list[str], mock_clock: MockClock
+) -> None:
+    await world.fill(f"d/e/{number:04}" for number in range(1000))
+    asked = []
+    for _ in range(2):
+        found = await walk(names, root)
+        asked.append(world.requests().count("GetBucket"))
+        assert len(found) == len(walked) + 1000
+        mock_clock.jump(EXPIRED_S)
+
+    assert asked == [2, 1]  # all of it in vain, and the root
+
+
+async def test_a_tree_with_more_below_than_a_page_is_not_tried_again(
+    world: World, names: Namespace, root: Node, mock_clock: MockClock
+) -> None:
+    await world.fill([*TREE, *(f"never/asked/for/{number:04}" for number in range(1000))])
+    asked = []
+    for _ in range(4):
+        world.forget_requests()
+        await walk(names, await names.lookup(root, "d"))
+        asked.append([request for request in world.requests() if request.startswith("GetBucket")])
+        mock_clock.jump(EXPIRED_S)
+
+    assert len(asked[0]) == 5  # by directory
+    assert asked[1:] == [
+        ["GetBucket", "GetBucket", "GetBucket d/"],
+        *2 * [["GetBucket", "GetBucket d/"]],
+    ]
+
+
+async def test_changes_made_while_a_tree_is_listed_are_in_it(
+    world: World, names: Namespace, root: Node, walked: list[str]
+) -> None:
+    directory = root.children["d"].children["e"]
+    answer = world.transport.hold_next("GET")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(names.lookup, root, "f")
+        await wait_all_tasks_blocked()
+        create(names, directory, "new")
+        await names.remove_file(await names.lookup(directory, "f"))
+        answer.set()
+
+    assert "f" in [name.split("/")[-1] for name in walked]
+    assert [entry.name for entry in await names.entries(directory)] == ["e", "new"]
+    with pytest.raises(NoSuchEntry):
+        await names.lookup(directory, "f")
+
+
+async def test_what_was_asked_for_later_is_not_replaced_by_a_tree(
+    world: World, names: Namespace, root: Node, walked: list[str], mock_clock: MockClock
+) -> None:
+    directory = root.children["d"]
+    answer = world.transport.hold_next("GET")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(names.lookup, root, "f")
+        await wait_all_tasks_blocked()
+        await world.put("d/new")
+        mock_clock.jump(0.1)
+        names.forget(directory)
+        await names.entries(directory)
+        answer.set()
+
+    assert walked != []
+    assert "new" in [entry.name for entry in await names.entries(directory)]
+    assert await names.lookup(directory, "new")
+
+
+async def test_a_tree_that_was_asked_for_before_a_refresh_is_not_trusted(
+    world: World, names: Namespace, root: Node, walked: list[str], mock_clock: MockClock
+) -> None:
+    directory = root.children["d"]
+    answer = world.transport.hold_next("GET")
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(names.lookup, root, "f")
+        await wait_all_tasks_blocked()
+        await world.put("d/new")
+        mock_clock.jump(0.1)
+        names.forget(directory)
+        answer.set()
+
+    assert walked != []
+    assert await names.lookup(directory, "new")
