@@ -64,7 +64,7 @@ class Finder:
         self._changes = listings.changes
         self.known = known
         self._listings_only = listings_only
-        self._subtrees = Subtrees(listings)
+        self.subtrees = Subtrees(listings, self._ask_and_load)
         self._heads: SingleFlight[ObjectInfo | None] = SingleFlight()
         self._asked: SingleFlight[AskedPage] = SingleFlight()
         # Markers, which the listing of their directory's parent does not show.
@@ -143,7 +143,9 @@ class Finder:
         if self.recall_entry(prefix, entry) is not None:
             return
         if entry.is_directory and (walked or self._is_walked(key)):
-            await self._list_page(key, "")
+            is_known = walked and await self.subtrees.walk(prefix, entry.name)
+            if not is_known:
+                await self._list_page(key, "")
         if self.recall_entry(prefix, entry) is None:
             await self._shared_head(key)
 
@@ -273,14 +275,10 @@ class Finder:
         return await self._asked.share((prefix, after), lambda: self._ask_page(prefix, after))
 
     async def _ask_page(self, prefix: str, after: str) -> AskedPage:
-        if not after and self._subtrees.is_wanted(prefix):
-            tree = await self._ask_and_load(prefix, "", "")
-            page = self._subtrees.take(prefix, tree.page, tree.began)
-            if page is not None:
-                return replace(tree, page=page)
-        return await self._ask_and_load(prefix, "/", prefix + after if after else "")
+        tree = None if after else await self.subtrees.page(prefix)
+        return tree or await self._ask_and_load(prefix, prefix + after if after else "", "/")
 
-    async def _ask_and_load(self, prefix: str, delimiter: str, marker: str) -> AskedPage:
+    async def _ask_and_load(self, prefix: str, marker: str, delimiter: str = "") -> AskedPage:
         asked = await self._ask(prefix, delimiter, MAX_LIST_KEYS, marker)
         with self._changes.held(asked.began):
             await self.known.load(asked.page.objects)
@@ -297,6 +295,8 @@ class Finder:
         self, prefix: str, entry: ListedEntry, listed_at: float, *, to_remove: bool
     ) -> Found | None:
         """The attributes of a listed name. None: an object that is gone by now."""
+        if entry.is_directory:
+            await self.subtrees.settled(f"{prefix}{entry.name}/")
         known = self.recall_entry(prefix, entry, to_remove=to_remove)
         if known is not None and entry.is_directory:
             self._listings.use(f"{prefix}{entry.name}/")

@@ -46,6 +46,7 @@ class PagedNames:
     async def next_names(self, prefix: str) -> Sequence[ListedEntry] | None:
         """The entries of the next page, sorted by name, own changes put in; None at the end."""
         if self._began is None:
+            await self._finder.subtrees.settled(prefix)
             self._began = self._changes.moment()
             known = self._listings.complete(prefix)
             if known is not None:

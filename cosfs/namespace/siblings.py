@@ -22,7 +22,6 @@ from cosfs.namespace.parallel import in_background
 MOST_AHEAD: Final = 64  # names; few more than what is asked for at once
 _PARALLEL: Final = 56  # of the client's 64 METADATA requests: others must not wait
 _FIRST_AHEAD: Final = 4  # names; each step in order doubles it
-_MOST_WALKED: Final = 4  # directories; opendir takes no listing older than a second, by default
 _STEP: Final = 3  # names that may be left out: programs pass over what they know
 _WALKS: Final = 16  # directories that are walked at once
 
@@ -68,7 +67,7 @@ class Siblings:
             return
         walked = before.is_directory and self._finder.was_listed(f"{prefix}{before.name}/")
         walk.window = min(MOST_AHEAD, 2 * walk.window or _FIRST_AHEAD)
-        window = min(walk.window, _MOST_WALKED) if walked else walk.window
+        window = min(walk.window, self._finder.subtrees.ahead(prefix)) if walked else walk.window
         for entry in walk.entries[max(walk.begun, place + 1) : place + 1 + window]:
             if self._finder.recall_entry(prefix, entry, to_remove=to_remove) is None:
                 self._begin_to_ask(prefix, entry, walked=walked)

@@ -1,15 +1,22 @@
 """Trees that are listed with one request: what that shows, when it is done, and what undoes it."""
 
+from collections.abc import AsyncIterator
+
 import pytest
 import trio
 from hypothesis import given
 from hypothesis import strategies as st
 from trio.testing import MockClock, wait_all_tasks_blocked
 
+from cosfs.config import AttributeConfig
 from cosfs.cos.model import ETag, Key, ListedObject, ListingPage
+from cosfs.emulator.faults import Fault
 from cosfs.errors import NoSuchEntry
+from cosfs.namespace.entries import ListedEntry, collect_entries
 from cosfs.namespace.inodes import Node
-from cosfs.namespace.subtrees import split_by_directory
+from cosfs.namespace.listings import ListingCache
+from cosfs.namespace.ranges import AskedPage
+from cosfs.namespace.subtrees import Subtrees, split_by_directory
 from cosfs.namespace.tree import Namespace
 from tests.namespace.conftest import EXPIRED_S, World
 from tests.namespace.test_tree import create
@@ -185,3 +192,108 @@ async def test_a_tree_that_was_asked_for_before_a_refresh_is_not_trusted(
 
     assert walked != []
     assert await names.lookup(directory, "new")
+
+
+@pytest.fixture
+async def ahead(names: Namespace) -> AsyncIterator[Namespace]:
+    """The mount, asking for what will be wanted in tasks that end with the test."""
+    async with trio.open_nursery() as nursery:
+        names.ask_ahead(nursery)
+        yield names
+        nursery.cancel_scope.cancel()
+
+
+@pytest.mark.parametrize("files", [1, 10, 200])
+async def test_many_directories_of_a_walk_are_told_by_one_request(
+    world: World, ahead: Namespace, root: Node, files: int
+) -> None:
+    keys = [f"{number:04}/{file:03}" for number in range(1200 // files) for file in range(files)]
+    await world.fill(keys)
+
+    found = await walk(ahead, root)
+
+    asked = [request for request in world.requests() if request.startswith("GetBucket")]
+    assert [name for name in found if "/" in name] == keys
+    assert len(asked) <= 1200 // 1000 + 6
+
+
+async def test_directories_of_many_files_are_asked_for_one_by_one(
+    world: World, ahead: Namespace, root: Node
+) -> None:
+    keys = [f"{number}/{file:03}" for number in range(8) for file in range(400)]
+    await world.fill(keys)
+
+    found = await walk(ahead, root)
+
+    asked = [request for request in world.requests() if request.startswith("GetBucket")]
+    assert [name for name in found if "/" in name] == keys
+    assert len(asked) <= 1 + 8 + 1  # once in vain
+
+
+async def test_who_comes_to_a_directory_that_is_asked_for_waits(
+    world: World, ahead: Namespace, root: Node
+) -> None:
+    await world.fill(f"{number:02}/f" for number in range(20))
+    for name in ("00", "01"):
+        await names_of(ahead, root, name)
+    answer = world.transport.hold_next("GET")
+    await ahead.lookup(root, "02")
+    await wait_all_tasks_blocked()
+    world.forget_requests()
+    found: list[list[str]] = []
+
+    async def read(name: str) -> None:
+        found.append(await names_of(ahead, root, name))
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(read, "03")
+        nursery.start_soon(read, "09")
+        await wait_all_tasks_blocked()
+        assert found == []
+        answer.set()
+
+    assert found == [["f"], ["f"]]
+    assert world.requests() == []
+
+
+async def names_of(names: Namespace, root: Node, name: str) -> list[str]:
+    node = await names.lookup(root, name)
+    names.inodes.remember(node)
+    return [entry.name for entry in await names.entries(node)]
+
+
+async def test_a_walk_that_cannot_be_asked_for_ahead_goes_on(
+    world: World, ahead: Namespace, root: Node
+) -> None:
+    await world.fill(f"{number:02}/f" for number in range(20))
+    for name in ("00", "01"):
+        await names_of(ahead, root, name)
+    world.fail(Fault(operation="GetBucket", status=403, times=1))
+
+    found = [await names_of(ahead, root, f"{number:02}") for number in range(2, 20)]
+
+    assert found == [["f"]] * 18
+
+
+@given(keys=KEYS, start=st.sampled_from(["a", "b", "a.b", "a-b"]), size=st.integers(1, 40))
+async def test_what_a_page_tells_of_is_whole(keys: set[str], start: str, size: int) -> None:
+    ordered = sorted(key for key in keys if key)
+    listings = ListingCache(AttributeConfig())
+
+    async def ask(prefix: str, marker: str) -> AskedPage:
+        objects = [listed(key) for key in ordered if key.startswith(prefix) and key > marker]
+        upto = objects[size - 1].key if len(objects) > size else None
+        page = ListingPage(objects=objects[:size], prefixes=[], next_marker=upto)
+        return AskedPage(page=page, began=listings.changes.moment())
+
+    subtrees = Subtrees(listings, ask)
+    await subtrees.walk("", start)
+
+    for key in ordered:
+        for place in (place for place, letter in enumerate(key) if letter == "/"):
+            directory = key[: place + 1]
+            known = listings.last_known(directory)
+            if known is not None:
+                entries: dict[str, ListedEntry] = {}
+                collect_entries(entries, directory, delimited(ordered, directory))
+                assert known.entries == entries
