@@ -120,6 +120,9 @@ class OwnChanges:
                     for change in changes.values()
                     if change.entry is not None and change.entry.object is not None
                 )
+        yield from (
+            m.key for directory, m in self._markers.items() if directory.startswith(prefix)
+        )
 
     def merged(self, prefix: str, batch: list[ListedEntry], began: Moment) -> list[ListedEntry]:
         """Entries that were right at *began*, with what was changed here since."""

@@ -358,6 +358,22 @@ async def test_file_that_the_listing_misses_moves_with_its_directory(
     assert await world.keys() == ["e/", "e/a"]
 
 
+async def test_empty_directory_that_the_listing_misses_moves_with_the_one_above(
+    world: World, names: Namespace, root: Node
+) -> None:
+    """Although the kernel has forgotten it."""
+    directory = await make(names, root, "d")
+    await world.client.list_objects(prefix="d/")
+    world.transport.lagging = True
+    node = await make(names, directory, "a")
+    names.inodes.forget(node.inode, node.lookups)
+
+    await names.rename(directory, root, "e")
+
+    world.transport.lagging = False
+    assert await world.keys() == ["e/", "e/a/"]
+
+
 async def test_removed_file_that_the_listing_still_shows_does_not_stop_a_move(
     world: World, names: Namespace, root: Node
 ) -> None:
