@@ -7,6 +7,7 @@ Knows no keys and sends nothing; no method yields.
 Programs tell by its number whether a file is still the same: git and backup programs read anew
 what has got another one. So it comes from the directory's and the name, and is the same in every
 mount, but for a name that was given away while its node is in use: that one gets a small number.
+Within a mount a node that was moved keeps its number, also when nothing has held it meanwhile.
 """
 
 import itertools
@@ -15,11 +16,14 @@ from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Final
 
+from cachetools import LRUCache
+
 from cosfs.cos.model import Key, ObjectInfo
 from cosfs.errors import NoSuchEntry
 from cosfs.namespace.attributes import AttributeChange, Attributes
 
 ROOT_INODE: Final = 1  # FUSE_ROOT_ID of linux/fuse.h
+_MOST_MOVED: Final = 1 << 14  # nodes whose numbers are kept that their names do not have
 _FIRST_OF_NAMES: Final = 1 << 32  # the smaller ones are counted
 NEVER: Final = float("-inf")  # a Node.checked that is older than any time to live
 
@@ -72,6 +76,7 @@ class InodeTable:
     def __init__(self, root: Attributes) -> None:
         self.root: Final = Node(inode=ROOT_INODE, parent=None, name="", attributes=root)
         self._nodes: dict[int, Node] = {ROOT_INODE: self.root}
+        self._moved: LRUCache[int, int] = LRUCache(_MOST_MOVED)  # by the number of the name
         self._counted = itertools.count(ROOT_INODE + 1)
 
     def __len__(self) -> int:
@@ -91,14 +96,16 @@ class InodeTable:
         node = parent.children.get(name)
         if node is not None:
             return node.inode
-        return _number_of(parent.inode, name, is_directory=is_directory)
+        number = _number_of(parent.inode, name, is_directory=is_directory)
+        return self._moved.get(number, number)
 
     def add(
         self, parent: Node, name: str, attributes: Attributes, object: ObjectInfo | None = None
     ) -> Node:
         """A new node under a free name. It stays only if it is remembered or pinned soon."""
         assert name not in parent.children, name
-        number = _number_of(parent.inode, name, is_directory=attributes.is_directory)
+        natural = _number_of(parent.inode, name, is_directory=attributes.is_directory)
+        number = self._moved.pop(natural, natural)
         if number in self._nodes:
             number = next(self._counted)
         node = Node(number, parent, name, attributes, object)
@@ -170,9 +177,15 @@ class InodeTable:
                 return  # it has gone before, and its number may be another's
             del self._nodes[node.inode]
             if not node.unlinked:
+                self._keep_number(node, node.parent)
                 del node.parent.children[node.name]
                 node.unlinked = True  # for a task that still holds it
             node = node.parent
+
+    def _keep_number(self, node: Node, parent: Node) -> None:
+        number = _number_of(parent.inode, node.name, is_directory=node.is_directory)
+        if number != node.inode:
+            self._moved[number] = node.inode
 
 
 def _number_of(parent: int, name: str, *, is_directory: bool) -> int:

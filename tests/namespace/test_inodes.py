@@ -170,3 +170,20 @@ def test_descendants_come_parents_first(table: InodeTable) -> None:
     child = table.add(directory, "a", FILE)
 
     assert list(table.descendants(table.root)) == [directory, child]
+
+
+def test_moved_node_keeps_its_number_although_it_was_forgotten(table: InodeTable) -> None:
+    directory = add_remembered(table, table.root, "d", DIRECTORY)
+    moved = add_remembered(table, table.root, "a", FILE)
+    table.move(moved, directory, "b")
+    table.forget(moved.inode, 1)
+    wanted = table.number(directory, "b", is_directory=False)
+
+    again = add_remembered(table, directory, "b", FILE)
+    first = add_remembered(table, table.root, "a", FILE)
+    table.unlink(again)
+    table.forget(again.inode, 1)
+
+    assert wanted == again.inode == moved.inode
+    assert first.inode != moved.inode
+    assert table.add(directory, "b", FILE).inode not in (moved.inode, first.inode)
