@@ -184,13 +184,15 @@ class Operations(pyfuse3.Operations):
     ) -> None:
         if flags & ~pyfuse3.RENAME_NOREPLACE:
             raise InvalidArgument(f"rename flags {flags:#x}: COS cannot exchange two objects")
+        new_parent, new_name = self._fs.node(parent_inode_new), _text(name_new)
         await self._fs.names.rename(
             self._fs.node(parent_inode_old),
             _text(name_old),
-            self._fs.node(parent_inode_new),
-            _text(name_new),
+            new_parent,
+            new_name,
             replace=not flags & pyfuse3.RENAME_NOREPLACE,
         )
+        self._view.made(new_parent, new_name)
 
     @handler
     async def link(

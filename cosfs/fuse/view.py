@@ -35,6 +35,8 @@ class KernelView:
 
     def entry(self, node: Node) -> EntryAttributes:
         """The attributes of *node*, and for how long they hold."""
+        if node.parent is not None:
+            self.made(node.parent, node.name)
         entry = _packed(node, self._fs.known_attributes(node), links=self._fs.links(node))
         age = trio.current_time() - node.checked
         left = max(0.0, self._fs.namespace.ttl_s - age)
@@ -57,6 +59,10 @@ class KernelView:
         if without_privileges(entry.st_mode) == entry.st_mode:
             entry.attr_timeout = self._fs.namespace.ttl_s
         return entry
+
+    def made(self, parent: Node, name: str) -> None:
+        """The kernel has been told that the name is there. Does not yield."""
+        self._absent.made(parent.inode, name)
 
     def absent(self, parent: Node, name: str) -> EntryAttributes | None:
         """That nothing is there, for a while; None where the kernel has to ask each time."""

@@ -1,6 +1,7 @@
 """Inode numbers: programs that take them for a file's identity find it again in another mount."""
 
 import os
+import time
 from pathlib import Path
 
 from tests.mounted.conftest import Place
@@ -30,6 +31,22 @@ def test_a_directory_tells_the_numbers_before_anybody_asks_for_them(place: Place
     with place.fresh() as path:
         listed = {entry.name: entry.inode() for entry in os.scandir(path)}
         assert listed == {name: (path / name).lstat().st_ino for name in listed}
+
+
+def test_a_name_that_was_missing_keeps_its_number_when_it_is_listed(place: Place) -> None:
+    """What rm and shutil.rmtree insist on, between looking at a directory and opening it."""
+    for name in ("made", "moved"):
+        (place.path / f"in-{name}").mkdir()
+        assert not (place.path / f"in-{name}/{name}").exists()
+    (place.path / "in-made/made").mkdir()
+    (place.path / "before").mkdir()
+    (place.path / "before").rename(place.path / "in-moved/moved")
+
+    for name in ("made", "moved"):
+        before = (place.path / f"in-{name}/{name}").lstat().st_ino
+        assert os.listdir(place.path / f"in-{name}") == [name]
+        time.sleep(0.1)  # in which the kernel may be told something
+        assert (place.path / f"in-{name}/{name}").lstat().st_ino == before
 
 
 def test_git_reads_no_file_again_in_another_mount(place: Place) -> None:
