@@ -122,12 +122,12 @@ class Subtrees:
         try:
             tree = await self._ask(prefix, walk.after)
             pages = split_by_directory(prefix, tree.page)
-            if tree.page.next_marker is not None:
-                last = tree.page.objects[-1].key
-                pages = {each: page for each, page in pages.items() if not last.startswith(each)}
+            upto = tree.page.next_marker
+            if upto is not None:
+                pages = {each: page for each, page in pages.items() if not upto.startswith(each)}
+                self._spans[prefix] = sum("/" not in each[len(prefix) : -1] for each in pages)
                 if len(pages) < _WORTH:
                     self._too_wide[prefix] = True
-            self._spans[prefix] = sum("/" not in each[len(prefix) : -1] for each in pages)
             self._keep(prefix, pages, tree.began)
         finally:
             del self._walks[prefix]

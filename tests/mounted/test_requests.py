@@ -244,3 +244,16 @@ def test_program_costs_what_the_readme_says(
     may_ask_again = time.monotonic() >= began + TTL_S
     assert spent.operations >= expected, spent.requests
     assert not more or (may_ask_again and more.keys() <= QUESTIONS), spent.requests
+
+
+def test_a_walk_through_small_directories_costs_a_request_for_many(place: Place) -> None:
+    for number in range(120):
+        place.sdk.put(f"{place.prefix}{number // 20}/{number % 20:02}/f", b"x")
+
+    with place.fresh() as path:
+        place.emulator.forget_requests()
+        found = shell("find . -mindepth 3 | wc -l", path)
+
+    asked = [request["operation"] for request in place.emulator.requests()]
+    assert found == "120\n"
+    assert asked.count("GetBucket") < 25
