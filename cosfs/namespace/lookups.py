@@ -332,12 +332,12 @@ class Finder:
         return self._recall_directory(key, entry)
 
     def _is_walked(self, prefix: str) -> bool:
-        """Whether the directory was listed before and is small: its listing tells of its marker
-        what HEAD would, and serves whoever walks through the tree again.
+        """Whether the directory is small and was listed too long ago: its listing tells of its
+        marker what HEAD would, and serves whoever walks through the tree again.
         """
-        return self._listings.last_known(prefix) is not None and not self._listings.is_large(
-            prefix
-        )
+        if self._listings.fresh(prefix) is not None or self._listings.is_large(prefix):
+            return False
+        return self._listings.last_known(prefix) is not None
 
     async def _probe(self, prefix: str, name: str) -> Found | None:
         """Ask for the file and the directory of that name at once; the directory wins."""

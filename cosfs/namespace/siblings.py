@@ -23,7 +23,7 @@ MOST_AHEAD: Final = 64  # names; few more than what is asked for at once
 _PARALLEL: Final = 56  # of the client's 64 METADATA requests: others must not wait
 _FIRST_AHEAD: Final = 4  # names; each step in order doubles it
 _STEP: Final = 3  # names that may be left out: programs pass over what they know
-_WALKS: Final = 16  # directories that are walked at once
+_MOST_NAMES: Final = 16_000  # of all directories that are walked through, one in another
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +48,7 @@ class Siblings:
         self._nursery = nursery
         self._waiting: deque[tuple[str, ListedEntry, bool]] = deque()  # see Finder.ask_ahead
         self._working = 0
-        self._walks: LRUCache[str, _Walk] = LRUCache(_WALKS)
+        self._walks: LRUCache[str, _Walk] = LRUCache(_MOST_NAMES, getsizeof=_weight)
 
     def asked(self, prefix: str, name: str, *, to_remove: bool) -> None:
         """*name* is being looked up; see Finder.find. Does not yield."""
@@ -95,3 +95,8 @@ class Siblings:
             prefix, entry, walked = self._waiting.popleft()
             await in_background(partial(self._finder.ask_ahead, prefix, entry, walked=walked))
         self._working -= 1
+
+
+def _weight(walk: _Walk) -> int:
+    """A directory of many names, which are known anyway, leaves room for those above it."""
+    return min(1 + len(walk.names), _MOST_NAMES // 4)
