@@ -22,9 +22,7 @@ from cosfs.namespace.entries import ListedEntry, is_valid_name, last_key_of, spl
 
 MAX_ENTRIES: Final = 50_000  # of whole listings, and again of pages: about 0.5 KB each
 MAX_DIRECTORIES: Final = 50_000  # directories whose size class is remembered
-_WANTED_AGAIN: Final = (
-    3  # times: who has used one listing may use it after another program has not
-)
+_WANTED_AGAIN: Final = 3  # times, of which one or two may be of programs that do not use it
 MAX_PAGE_ENDS: Final = 20_000  # of all large directories, some 150 bytes each
 
 

@@ -35,7 +35,7 @@ class Namespace(NamespaceWriter):
     """Names and attributes of one mount, and every change of them."""
 
     def is_being_emptied(self, directory: Node) -> bool:
-        """Whether one name after the other is removed, by whoever may write. Does not yield."""
+        """Whether one name after the other is removed, whoever owns them. Does not yield."""
         is_sticky = directory.attributes.mode & stat.S_ISVTX
         return not is_sticky and self.removals.is_row(self.key_of(directory))
 
