@@ -35,7 +35,7 @@ class KernelView:
 
     def entry(self, node: Node) -> EntryAttributes:
         """The attributes of *node*, and for how long they hold."""
-        if node.parent is not None:
+        if node.parent is not None and not node.unlinked:
             self.made(node.parent, node.name)
         entry = _packed(node, self._fs.known_attributes(node), links=self._fs.links(node))
         age = trio.current_time() - node.checked

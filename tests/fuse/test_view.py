@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import pyfuse3
 import pytest
 
 from cosfs.fuse.view import KernelView
@@ -29,3 +30,22 @@ async def test_new_file_that_lends_rights_is_asked_for(files: Files, mode: int) 
     handle = files.create("f", mode=mode)
 
     assert KernelView(files.fs).created(handle.file.node).attr_timeout == 0
+
+
+async def test_name_of_a_removed_file_that_is_open_stays_missing_until_it_appears(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bytes] = []
+    monkeypatch.setattr(
+        pyfuse3, "invalidate_entry_async", lambda _parent, name, **_: told.append(name)
+    )
+    await files.put("f", b"x")
+    view, handle = KernelView(files.fs), await files.open("f", writable=False)
+    await files.fs.names.unlink(files.root, "f")
+    absent = view.absent(files.root, "f")
+
+    view.entry(handle.file.node)  # as for fstat(2)
+    view.invalidate([files.root])
+
+    assert absent is not None
+    assert told == [b"f"]
