@@ -43,7 +43,7 @@ _OWNERS: Final[Mapping[str, tuple[str, ...]]] = {
     "httpx": ("cos/",),
     "httptools": ("cos/connection.py",),
     "h11": ("emulator/server.py",),
-    "errno": ("fuse/errnos.py", "cli/mountpoint.py"),
+    "errno": ("fuse/errnos.py", "fuse/device.py", "cli/mountpoint.py"),
 }
 
 # Where a bug must not go further: the error boundaries, and the outermost frame of a task of the

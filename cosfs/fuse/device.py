@@ -1,10 +1,13 @@
 """The FUSE device: how requests are taken from the kernel's queue.
 
-pyfuse3 has no switch for what is done here, but looks a private function up in its module at every
-call; a version that has it not is left alone.
+pyfuse3 has no switch for what is done here, but looks private functions up in its module at every
+call; a version that has them not is left alone.
 """
 
 import contextlib
+import errno
+import logging
+import os
 import select
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
@@ -14,6 +17,7 @@ import pyfuse3
 import trio
 
 _WAIT_NAME: Final = "_wait_fuse_readable"
+_WORKER_NAME: Final = "_session_loop"
 _MOST_IN_A_ROW: Final = 8  # requests; then the loop looks at its sockets again
 _SPINS: Final = 100  # about 50 µs, what going to sleep and being woken would cost
 
@@ -74,6 +78,39 @@ class Device:
         finally:
             self._poller = None
             setattr(pyfuse3, _WAIT_NAME, wait)
+
+
+@contextlib.contextmanager
+def aborts_taken_as_end() -> Iterator[None]:
+    """Around pyfuse3's main loop: one way in which the kernel tells that a mount is gone.
+
+    To readers of a device whose mount is gone it says ENODEV, which libfuse takes for the end. But
+    to the one who has taken a request from the queue just before, and not yet put it among those
+    being answered, it says ECONNABORTED (fuse_dev_do_read in the kernel's fs/fuse/dev.c). Only
+    this worker ends here: others may be storing what was closed before.
+    """
+    work: Callable[..., Awaitable[None]] | None = getattr(pyfuse3, _WORKER_NAME, None)
+    if work is None:
+        yield
+        return
+
+    async def work_until_end(*arguments: object) -> None:
+        with contextlib.suppress(ConnectionAbortedError):  # handlers raise FUSEError alone
+            await work(*arguments)
+
+    setattr(pyfuse3, _WORKER_NAME, work_until_end)
+    try:
+        yield
+    finally:
+        setattr(pyfuse3, _WORKER_NAME, work)
+
+
+def is_of_interest(record: logging.LogRecord) -> bool:
+    """Whether a line of pyfuse3's log tells more than that nobody waits for an answer any more.
+
+    libfuse keeps that to itself as well: the mount has gone since the kernel asked.
+    """
+    return record.args != (os.strerror(errno.ENOENT),) or "fuse_reply" not in record.msg
 
 
 def _polled(poller: select.poll) -> bool:

@@ -12,7 +12,7 @@ from cosfs.config import MountConfig
 from cosfs.errors import MountFailed
 from cosfs.fs.filesystem import Filesystem
 from cosfs.fuse.descriptors import OpenDescriptors
-from cosfs.fuse.device import Device
+from cosfs.fuse.device import Device, aborts_taken_as_end, is_of_interest
 from cosfs.fuse.operations import Operations
 from cosfs.fuse.pacing import WritePacer
 from cosfs.fuse.view import KernelView
@@ -54,6 +54,7 @@ class FuseSession:
         )
         self._view = view = KernelView(filesystem)
         operations = kind(filesystem, view, pacer, timeout_s=self._config.service.timeout_s)
+        logging.getLogger(pyfuse3.__name__).addFilter(is_of_interest)
         try:
             pyfuse3.init(operations, str(mountpoint), self._options())
         except RuntimeError as error:
@@ -76,7 +77,7 @@ class FuseSession:
 
     async def serve(self) -> None:
         """Answer requests until the mount is gone or ``stop`` is called."""
-        with self._queue.polled():
+        with self._queue.polled(), aborts_taken_as_end():
             await pyfuse3.main(min_tasks=_KEPT_WORKERS, max_tasks=_MAX_WORKERS)
 
     def invalidate(self, nodes: Sequence[Node]) -> None:

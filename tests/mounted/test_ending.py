@@ -132,6 +132,34 @@ def test_lazily_unmounted_files_are_stored_when_they_are_closed(
     assert Sdk(emulator.port).get("lazy") == DATA + DATA
 
 
+ABORTED = """
+import errno, sys
+import pyfuse3
+from cosfs.cli.main import main
+work = pyfuse3._session_loop
+async def abort(*arguments):
+    await work(*arguments)
+    print("worker aborted", file=sys.stderr, flush=True)
+    raise OSError(errno.ECONNABORTED, "fuse_session_receive_buf failed")
+pyfuse3._session_loop = abort
+sys.exit(main())
+"""
+
+
+def test_mount_that_the_kernel_calls_aborted_ends_well(emulator: EmulatorProcess) -> None:
+    """It does so when it is unmounted between two steps of taking a request; here, always."""
+    with mounted(emulator, command=(sys.executable, "-c", ABORTED)) as mount:
+        held = os.open(mount.path / "held", os.O_CREAT | os.O_WRONLY)
+        os.write(held, DATA)
+        run("umount", "--force", "--lazy", mount.path)
+        assert mount.process.wait(timeout=20) == 0, mount.log.read_text()
+        with pytest.raises(OSError, match=r"not connected|abort"):
+            os.close(held)
+        assert set(mount.log.read_text().splitlines()) == {"worker aborted"}
+
+    assert Sdk(emulator.port).get("held") == DATA
+
+
 def test_unmounting_from_outside_returns_while_the_mount_stores_the_rest(
     emulator: EmulatorProcess,
 ) -> None:
