@@ -1,6 +1,7 @@
 """``cosfs mount``: read the options, check the place, mount, say so. Exit codes are mount(8)'s."""
 
 import argparse
+import gc
 import logging
 import os
 import sys
@@ -136,6 +137,9 @@ def _run(config: MountConfig, announce: Callable[[], None], control: Path | None
 
     from cosfs.mount import run_mount
 
+    # Modules stay for good; looking through them each time is most of a full collection's cost
+    # (in a first `ls -l` of 5000 names: 265 -> 83 ms of CPU).
+    gc.freeze()
     trio.run(partial(run_mount, config, announce, control=control))
 
 
