@@ -1,8 +1,8 @@
 """CosClient: one coroutine per REST operation of COS.
 
 Attempts, deadlines and limits are sender.py's, signatures signer.py's; XML and headers are
-wire.py's and headers.py's; multipart uploads are multipart.py's. What is said here is what each
-operation sends, and when its answer is a success.
+wire.py's and headers.py's, pages of listings pages.py's; multipart uploads are multipart.py's.
+What is said here is what each operation sends, and when its answer is a success.
 """
 
 from collections.abc import Sequence
@@ -28,6 +28,7 @@ from cosfs.cos.model import (
     StoredObject,
 )
 from cosfs.cos.multipart import MultipartRequests
+from cosfs.cos.pages import PageQuestion
 from cosfs.cos.requests import body_size, check_crc64, overwriting, xml_headers
 from cosfs.cos.wire import Malformed
 from cosfs.errors import AlreadyExists, IntegrityError
@@ -55,6 +56,9 @@ class CosClient(MultipartRequests):
         max_keys: int = MAX_LIST_KEYS,
     ) -> ListingPage:
         """The page of keys after *marker*, in the order of their UTF-8 bytes."""
+        question = PageQuestion(
+            prefix=prefix, delimiter=delimiter, marker=marker, max_keys=max_keys
+        )
         wanted = {"prefix": prefix, "delimiter": delimiter, "marker": marker}
         request = Request(
             operation="GET Bucket",
@@ -66,16 +70,9 @@ class CosClient(MultipartRequests):
                 ("encoding-type", "url"),  # keys may hold what XML cannot
             ),
         )
-
-        def read(answer: Answer) -> ListingPage:
-            page = wire.parse_listing(answer.body)
-            _require_below(prefix, delimiter, page)
-            # Code point order is UTF-8 byte order. A marker that stands still lists for ever.
-            if page.next_marker is not None and page.next_marker <= marker:
-                raise Malformed(f"next marker {page.next_marker!r} after {marker!r}")
-            return page
-
-        return await self._sender.send(request, read)
+        return await self._sender.send(
+            request, lambda answer: self._pages.read(question, answer.body)
+        )
 
     async def delete_objects(self, keys: Sequence[Key]) -> list[DeleteFailure]:
         """Delete any number of keys. Those that are not there count as deleted."""
@@ -192,13 +189,3 @@ class CosClient(MultipartRequests):
             replace(request, lane=Lane.MERGE),
             lambda answer: wire.parse_copied(answer.body),
         )
-
-
-def _require_below(prefix: str, delimiter: str, page: ListingPage) -> None:
-    """Malformed if *page* shows what is not below *prefix*: its names are made by cutting that."""
-    for listed in page.objects:
-        if not listed.key.startswith(prefix):
-            raise Malformed(f"key {listed.key!r} is not below {prefix!r}")
-    for below in page.prefixes:
-        if below == prefix or not below.startswith(prefix) or not below.endswith(delimiter):
-            raise Malformed(f"prefix {below!r} is none of {prefix!r}")

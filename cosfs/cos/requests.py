@@ -20,6 +20,7 @@ from cosfs.cos.exchange import Answer, Request
 from cosfs.cos.headers import encryption_headers, object_info, property_headers
 from cosfs.cos.health import HealthReport
 from cosfs.cos.model import Body, CopySource, Key, ObjectInfo, ObjectProperties, StoredObject
+from cosfs.cos.pages import PageReader
 from cosfs.cos.sender import Sender
 from cosfs.cos.transport import open_transport
 from cosfs.errors import ConfigError, CosError, IntegrityError
@@ -47,6 +48,7 @@ class BucketRequests:
         self._endpoint = bucket_endpoint(config) if config.bucket else None
         self._storage_class = config.storage_class
         self._encryption = encryption_headers(config.sse)
+        self._pages = PageReader()
         url = (self._endpoint or self._service).url
         if transport is None:
             transport = open_transport(config, url)
