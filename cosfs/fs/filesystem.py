@@ -227,6 +227,8 @@ class Filesystem:
         return handle
 
     async def read(self, handle: FileHandle, offset: int, size: int) -> bytes | memoryview:
+        if handle.drops_pages:
+            self._pages.used(handle)
         if size == 0:
             return b""
         if handle.damage is not None:
@@ -279,6 +281,8 @@ class Filesystem:
 
     async def release(self, handle: FileHandle) -> None:
         """The last descriptor of the handle is closed. Nobody hears of errors any more."""
+        if handle.drops_pages:
+            self._pages.used(handle)
         del self._handles[handle.number]
         _count_user(handle, -1)
         handle.prefetcher.close()

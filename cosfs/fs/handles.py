@@ -14,6 +14,7 @@ class FileHandle:
     """One open of a file; *pid* is the thread that opened it, *uid* its user.
 
     *epoch* is the file's when it was opened: the handle reads no object that others stored since.
+    *drops_pages* until it is known that the kernel has dropped pages of other versions for it.
     *damage* says that what it has read was damaged on its way; so it reads no more.
     """
 
@@ -24,6 +25,7 @@ class FileHandle:
     writable: bool
     uid: int
     epoch: int
+    drops_pages: bool = False
     damage: IntegrityError | None = None
 
 

@@ -24,11 +24,20 @@ class PageUse:
     bypass: bool
 
 
+@dataclass(slots=True, eq=False)
+class _Pages:
+    """Of one version, once the handle of this number has *dropped* those that were there."""
+
+    version: Version
+    dropped_by: int
+    dropped: bool = False
+
+
 class KernelPages:
     """Which version the pages of each inode are of, where that is certain."""
 
     def __init__(self) -> None:
-        self._versions: LRUCache[int, Version] = LRUCache(_MOST_FILES)
+        self._pages: LRUCache[int, _Pages] = LRUCache(_MOST_FILES)
 
     def opened(self, handle: FileHandle, handles: Iterable[FileHandle]) -> PageUse:
         """How *handle*, the newest of *handles*, is to use the pages. Does not yield.
@@ -45,10 +54,24 @@ class KernelPages:
         if is_mixed or is_written or version is None:
             self.forget(file.node.inode)
             return PageUse(keep=False, bypass=is_mixed)
-        keep = self._versions.get(file.node.inode) == version
-        self._versions[file.node.inode] = version
-        return PageUse(keep=keep, bypass=False)
+        known = self._pages.get(file.node.inode)
+        if known is not None and known.dropped and known.version == version:
+            return PageUse(keep=True, bypass=False)
+        self._pages[file.node.inode] = _Pages(version, handle.number)
+        handle.drops_pages = True
+        return PageUse(keep=False, bypass=False)
+
+    def used(self, handle: FileHandle) -> None:
+        """A handle with ``drops_pages`` is in use, so the kernel has dropped what was there.
+
+        It does so in the thread that opens, when that runs again after our answer: somebody else
+        may open the file before, and read. Does not yield.
+        """
+        handle.drops_pages = False
+        known = self._pages.get(handle.file.node.inode)
+        if known is not None and known.dropped_by == handle.number:
+            known.dropped = True
 
     def forget(self, inode: int) -> None:
         """The pages may be wrong: the next open drops them. Does not yield."""
-        self._versions.pop(inode, None)
+        self._pages.pop(inode, None)
