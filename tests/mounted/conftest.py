@@ -72,13 +72,14 @@ def sdk(emulator: EmulatorProcess) -> Sdk:
 
 @pytest.fixture(scope="module")
 def mount(emulator: EmulatorProcess) -> Iterator[Mounted]:
-    with mounted(emulator, limit_s=240) as mount:
+    with mounted(emulator) as mount:
         yield mount
 
 
 @pytest.fixture
 def place(mount: Mounted, emulator: EmulatorProcess, sdk: Sdk) -> Iterator[Place]:
     """A new directory. The mount must outlive what is done in it."""
+    mount.watchdog.restart()
     prefix = f"place-{next(_numbers)}"
     path = mount.path / prefix
     path.mkdir()

@@ -10,6 +10,7 @@ from tests.mounted.conftest import Place
 from tests.mounted.programs import content, digest, eventually
 from tests.support.emulated import EmulatorProcess
 from tests.support.mounted import mounted
+from tests.support.sdk import Sdk
 
 MIB = 1 << 20
 
@@ -34,12 +35,12 @@ def read_pages(path: Path) -> set[int]:
     return seen
 
 
-def test_file_that_did_not_change_is_downloaded_once(emulator: EmulatorProcess) -> None:
+def test_file_that_did_not_change_is_downloaded_once(emulator: EmulatorProcess, sdk: Sdk) -> None:
     """The kernel keeps what the mount has no memory for; an open asks whether it is the same."""
     data = content(40 * MIB)
     with mounted(emulator, options=["--memory", "16M"]) as mount:
         path = mount.path / "kept"
-        path.write_bytes(data)
+        sdk.put("kept", data)  # of a writer here the kernel may tell after the next open
         assert digest(path.read_bytes()) == digest(data)
         emulator.forget_requests()
 

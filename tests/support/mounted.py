@@ -25,6 +25,26 @@ atexit.register(shutil.rmtree, STATE_DIRECTORY, ignore_errors=True)
 COSFS: Final = (sys.executable, "-m", "cosfs.cli.main")
 
 
+class Watchdog:
+    """Kills a process after *limit_s*: whoever waits for a mount that does not answer cannot be
+    interrupted otherwise.
+    """
+
+    def __init__(self, process: subprocess.Popen[str], limit_s: float) -> None:
+        self._process = process
+        self._limit_s = limit_s
+        self._timer: threading.Timer | None = None
+
+    def restart(self) -> None:
+        self.stop()
+        self._timer = threading.Timer(self._limit_s, self._process.kill)
+        self._timer.start()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+
 @dataclass(frozen=True, slots=True)
 class Mounted:
     """A mount that answers. *log* is what its process writes to stderr."""
@@ -32,6 +52,7 @@ class Mounted:
     path: Path
     process: subprocess.Popen[str]
     log: Path
+    watchdog: Watchdog
 
     def unmount(self) -> None:
         """Unmount as users do and wait for the process; nothing may have gone wrong in it."""
@@ -66,8 +87,7 @@ def mounted(
 ) -> Iterator[Mounted]:
     """Mount *source* in a new directory; *options* are words of the command line.
 
-    However the block ends, the mount is gone and its process too. After *limit_s* the process is
-    killed: whoever waits for a mount that does not answer cannot be interrupted otherwise.
+    However the block ends, the mount is gone and its process too. *limit_s* is the watchdog's.
     """
     with tempfile.TemporaryDirectory(prefix="cosfs-test-") as directory:
         path = Path(directory, "mount")
@@ -83,14 +103,14 @@ def mounted(
                 text=True,
                 env={**mount_environment(emulator.url), **(environment or {})},
             )
-        watchdog = threading.Timer(limit_s, process.kill)
-        watchdog.start()
+        watchdog = Watchdog(process, limit_s)
+        watchdog.restart()
         try:
             _await_ready(process, log)
-            yield Mounted(path, process, log)
+            yield Mounted(path, process, log, watchdog)
         finally:
             end_mount(path, process)
-            watchdog.cancel()
+            watchdog.stop()
 
 
 def end_mount(path: Path, process: subprocess.Popen[str]) -> None:
