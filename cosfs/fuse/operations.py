@@ -217,7 +217,7 @@ class Operations(pyfuse3.Operations):
             uid=ctx.uid,
         )
         if self._fs.known_attributes(node) != known:
-            pyfuse3.invalidate_inode(inode, attr_only=True)
+            self._view.drop_attributes(node)
         return self._file_info(handle, flags)
 
     @handler

@@ -89,12 +89,15 @@ class KernelView:
             # Dropping pages that are being written would wait for our own answer.
             keep = node.is_directory or node.pins > 0
             if node.lookups:
-                with contextlib.suppress(OSError):  # it has forgotten the inode meanwhile
-                    pyfuse3.invalidate_inode(InodeT(node.inode), attr_only=keep)
+                _drop(node, attr_only=keep)
             if node.lookups and node.parent is not None:
                 name = FileNameT(node.name.encode())
                 parent = InodeT(node.parent.inode)
                 pyfuse3.invalidate_entry_async(parent, name, ignore_enoent=True)
+
+    def drop_attributes(self, node: Node) -> None:
+        """Have the kernel ask again for the attributes of *node* alone. Does not yield."""
+        _drop(node, attr_only=True)
 
     def _show_name(
         self, token: ReaddirToken, directory: Node, listed: DirectoryEntry, following: int
@@ -120,6 +123,13 @@ class KernelView:
             return False
         inodes.remember(node)
         return True
+
+
+def _drop(node: Node, *, attr_only: bool) -> None:
+    with contextlib.suppress(
+        OSError
+    ):  # it has forgotten the inode meanwhile, or the mount is gone
+        pyfuse3.invalidate_inode(InodeT(node.inode), attr_only=attr_only)
 
 
 def _may_be_symlink(listed: DirectoryEntry) -> bool:
