@@ -19,13 +19,13 @@ from cosfs.errors import (
     IntegrityError,
     IsADirectory,
     NoSuchEntry,
-    NotADirectory,
     StaleFile,
     TransportError,
 )
-from cosfs.fs.handles import DirectoryHandle, FileHandle
+from cosfs.fs.handles import FileHandle
 from cosfs.fs.lateattributes import LateAttributes
 from cosfs.fs.names import Names
+from cosfs.fs.opendirectories import OpenDirectories
 from cosfs.fs.openfiles import OpenFiles
 from cosfs.fs.pages import KernelPages, PageUse
 from cosfs.fs.storing import Engines
@@ -36,7 +36,6 @@ from cosfs.namespace.attributes import (
     Attributes,
     without_privileges,
 )
-from cosfs.namespace.directories import DirectoryEntry
 from cosfs.namespace.inodes import Node
 from cosfs.namespace.removals import Failures
 from cosfs.transfer.prefetch import Prefetcher
@@ -68,8 +67,8 @@ class Filesystem:
         self._invalidate = invalidate
         self._unrestricted = frozenset((0, os.getuid()))  # root, and whose keys these are
         self._handles: dict[int, FileHandle] = {}
-        self._directories: dict[int, DirectoryHandle] = {}
         self._numbers = itertools.count(1)
+        self.directories = OpenDirectories(self.namespace, self._numbers)
         self._looked_up: Node | None = None  # by the latest lookup, if no open followed it
         self._looked_up_at = 0.0
         self._pages = KernelPages()
@@ -101,7 +100,7 @@ class Filesystem:
         handle = self._handles.get(number)
         if handle is not None:
             return path_of(handle.file.node)
-        directory = self._directories.get(number)
+        directory = self.directories.find(number)
         return None if directory is None else path_of(directory.directory)
 
     @property
@@ -127,9 +126,7 @@ class Filesystem:
         # What was answered from memory was checked for somebody else, and may be old by now.
         self._looked_up = node if node.checked >= began else None
         self._looked_up_at = trio.current_time()
-        for handle in self._directories.values():
-            if handle.directory is parent:
-                handle.looked_up(name)
+        self.directories.looked_up(parent, name)
         return node
 
     async def attributes(self, node: Node) -> Attributes:
@@ -309,37 +306,6 @@ class Filesystem:
                 return self.namespace.forget(node, below=False)
             node = known
         return self.namespace.forget(node)
-
-    async def open_directory(self, node: Node) -> DirectoryHandle:
-        if not node.is_directory:
-            raise NotADirectory(f"{node.name!r} is not a directory")
-        handle = DirectoryHandle(next(self._numbers), node)
-        self._directories[handle.number] = handle
-        self.namespace.inodes.pin(node)
-        return handle
-
-    def directory(self, number: int) -> DirectoryHandle:
-        return self._directories[number]
-
-    async def read_directory(
-        self, handle: DirectoryHandle, position: int
-    ) -> Sequence[DirectoryEntry]:
-        """Entries from *position* on, none at the end; read anew from the beginning."""
-        if handle.reader is None or position == 0:
-            self._end_reading(handle)
-            handle.reader = self.namespace.read(handle.directory)
-        entries = await handle.reader.entries_from(position)
-        handle.begin_answer(position, entries[0].name if entries else None)
-        return entries
-
-    def release_directory(self, number: int) -> None:
-        handle = self._directories.pop(number)
-        self._end_reading(handle)
-        self.namespace.inodes.unpin(handle.directory)
-
-    def _end_reading(self, handle: DirectoryHandle) -> None:
-        if handle.reader is not None:
-            handle.reader.close()
 
     async def close(self) -> None:
         """Commit everything that is still dirty, and delete what was removed.

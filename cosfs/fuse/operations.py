@@ -265,13 +265,13 @@ class Operations(pyfuse3.Operations):
 
     @handler
     async def opendir(self, inode: InodeT, ctx: RequestContext) -> FileHandleT:
-        handle = await self._fs.open_directory(self._fs.node(inode))
+        handle = self._fs.directories.open(self._fs.node(inode))
         return FileHandleT(handle.number)
 
     @query
     async def readdir(self, fh: FileHandleT, start_id: int, token: ReaddirToken) -> None:
         """The positions 0 and 1 are "." and ".."; the kernel counts a lookup of the inodes."""
-        handle = self._fs.directory(fh)
+        handle = self._fs.directories.get(fh)
         directory = handle.directory
         for position, (name, node) in enumerate(
             ((b".", directory), (b"..", directory.parent or directory))
@@ -281,18 +281,18 @@ class Operations(pyfuse3.Operations):
             ):
                 return
         first = max(start_id, _DOTS)
-        entries = await self._fs.read_directory(handle, first - _DOTS)
+        entries = await self._fs.directories.read(handle, first - _DOTS)
         for position, entry in enumerate(entries, first):
             if not self._view.show(token, handle, entry, position + 1):
                 return
 
     @handler
     async def releasedir(self, fh: FileHandleT) -> None:
-        self._fs.release_directory(fh)
+        self._fs.directories.release(fh)
 
     @handler
     async def fsyncdir(self, fh: FileHandleT, datasync: bool) -> None:  # noqa: FBT001 - pyfuse3's
-        await self._fs.fsync_directory(self._fs.directory(fh).directory)
+        await self._fs.fsync_directory(self._fs.directories.get(fh).directory)
 
     @handler
     async def statfs(self, ctx: RequestContext) -> StatvfsData:

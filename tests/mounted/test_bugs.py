@@ -1,5 +1,6 @@
 """A bug in cosfs, planted: an error of one call, never the end of the mount."""
 
+import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,6 +20,7 @@ from pathlib import Path
 from cosfs.cli.main import main
 from cosfs.fs.filesystem import Filesystem
 from cosfs.fs.names import Names
+from cosfs.fs.opendirectories import OpenDirectories
 from cosfs.fs.openfiles import OpenFiles
 from cosfs.namespace.inodes import InodeTable
 from cosfs.namespace.removals import Removals
@@ -35,7 +37,7 @@ def plant(owner, name):
         return method(*arguments, **options)
     setattr(owner, name, planted)
 
-for owner in Filesystem, Names, OpenFiles, InodeTable, UploadSession, Removals:
+for owner in Filesystem, Names, OpenDirectories, OpenFiles, InodeTable, UploadSession, Removals:
     for name, value in list(vars(owner).items()):
         if callable(value) and not name.startswith("__"):
             plant(owner, name)
@@ -50,6 +52,8 @@ class BuggyMount:
 
     @contextmanager
     def broken(self, method: str) -> Iterator[None]:
+        """While it is, and then until it is broken again, the log is about that alone."""
+        os.truncate(self.mount.log, 0)
         self.switch.write_text(method)
         try:
             yield
@@ -96,8 +100,8 @@ def buggy(
         ("read_link", "ln -s old seen; readlink -v seen"),
         ("remove_directory", "mkdir -p e; rmdir e"),
         ("_delete_together", "mkdir full; touch full/{1..40}; rm -r full"),
-        ("open_directory", "ls"),
-        ("read_directory", "ls"),
+        ("open", "ls"),
+        ("read", "ls"),
         ("_store", "head -c 20M /dev/zero > f"),
         ("_complete", "head -c 20M /dev/zero > f"),
         ("submit", "head -c 20M /dev/zero > f"),
@@ -116,10 +120,16 @@ def test_a_bug_in_a_call_is_an_error_of_that_call_only(
     buggy.assert_works()
 
 
-@pytest.mark.parametrize("method", ["forget", "release", "release_directory"])
-def test_a_bug_that_no_program_hears_of_is_logged(buggy: BuggyMount, method: str) -> None:
+@pytest.mark.parametrize(
+    ("method", "command"),
+    [("forget", "touch old; rm old"), ("release", "cat old"), ("release", "ls")],
+)
+def test_a_bug_that_no_program_hears_of_is_logged(
+    buggy: BuggyMount, method: str, command: str
+) -> None:
+    shell("echo old > old", buggy.mount.path)
     with buggy.broken(method):
-        shell("echo x > unheard; cat unheard; ls; rm unheard", buggy.mount.path)
+        shell(command, buggy.mount.path)
         eventually(lambda: buggy.reports(method))
 
     buggy.assert_works()
